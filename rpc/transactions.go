@@ -1,0 +1,148 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+)
+
+// Transaction is a transaction as a node tells it, mined or not.
+type Transaction struct {
+	Hash     common.Hash
+	From     common.Address
+	To       *common.Address // nil makes a contract
+	Nonce    uint64
+	Value    *big.Int // Wei
+	Gas      uint64   // the most it may use
+	GasPrice *big.Int // Wei per gas; of a mined dynamic-fee transaction what it paid
+	FeeCap   *big.Int // Wei per gas (EIP-1559); nil for a legacy transaction
+	TipCap   *big.Int // Wei per gas (EIP-1559); nil for a legacy transaction
+	Input    []byte
+	Type     uint64 // EIP-2718; 0 is a legacy transaction
+
+	BlockHash   *common.Hash // nil while it is not mined
+	BlockNumber *uint64      // nil while it is not mined
+}
+
+// TransactionByHash returns the transaction from the chain or from the node's pool,
+// or ErrNotFound.
+func (c *Client) TransactionByHash(ctx context.Context, hash common.Hash) (Transaction, error) {
+	parse := func(raw json.RawMessage) (Transaction, error) {
+		tx, err := parseTransaction(raw)
+		if err == nil && tx.Hash != hash {
+			err = field("hash", errors.New("another transaction's"))
+		}
+		return tx, err
+	}
+	return fetch(ctx, c, parse, "eth_getTransactionByHash", hash)
+}
+
+func parseTransaction(raw json.RawMessage) (Transaction, error) {
+	m, err := object(raw)
+	if err != nil {
+		return Transaction{}, err
+	}
+	tx := Transaction{
+		Hash:      m.hash("hash"),
+		From:      must[common.Address](m, "from"),
+		To:        maybe[common.Address](m, "to"),
+		Nonce:     m.uint64("nonce"),
+		Value:     m.big("value"),
+		Gas:       m.uint64("gas"),
+		GasPrice:  m.maybeBig("gasPrice"),
+		FeeCap:    m.maybeBig("maxFeePerGas"),
+		TipCap:    m.maybeBig("maxPriorityFeePerGas"),
+		Input:     must[hexutil.Bytes](m, "input"),
+		BlockHash: maybe[common.Hash](m, "blockHash"),
+	}
+	if kind := maybe[hexutil.Uint64](m, "type"); kind != nil { // older nodes know only one
+		tx.Type = uint64(*kind)
+	}
+	if tx.GasPrice == nil {
+		tx.GasPrice = tx.FeeCap
+	}
+	if tx.GasPrice == nil {
+		m.fail("gasPrice", errMissing)
+	}
+	// Some nodes write a zero hash, and some a height, for what is not mined yet.
+	number := maybe[hexutil.Uint64](m, "blockNumber")
+	switch {
+	case tx.BlockHash == nil || *tx.BlockHash == (common.Hash{}):
+		tx.BlockHash = nil
+	case number == nil:
+		m.fail("blockNumber", errMissing)
+	default:
+		tx.BlockNumber = (*uint64)(number)
+	}
+	return tx, m.err
+}
+
+// Receipt is what became of a mined transaction.
+type Receipt struct {
+	TxHash            common.Hash
+	BlockHash         common.Hash
+	BlockNumber       uint64
+	Status            uint64 // 1 done, 0 reverted (EIP-658)
+	GasUsed           uint64
+	EffectiveGasPrice *big.Int // Wei per gas paid; nil when the node does not say
+	From              common.Address
+	To                *common.Address // nil when it made a contract
+}
+
+// Receipt returns the receipt of a mined transaction. ErrNotFound says that the node
+// knows of none, ErrNotYet that it is still indexing; neither proves anything. Whether
+// the receipt's block is canonical is for the caller to check. Receipts without a
+// status, which blocks before Byzantium have, are an error.
+func (c *Client) Receipt(ctx context.Context, txHash common.Hash) (Receipt, error) {
+	return fetch(ctx, c, receiptOf(txHash), "eth_getTransactionReceipt", txHash)
+}
+
+// Receipts asks for many receipts at once. Each hash has either a receipt or an
+// error, at its own index.
+func (c *Client) Receipts(ctx context.Context, txHashes []common.Hash) ([]*Receipt, []error) {
+	found := make([]Receipt, len(txHashes))
+	reqs := make([]*Request, len(txHashes))
+	for i, h := range txHashes {
+		reqs[i] = typed(&found[i], receiptOf(h), "eth_getTransactionReceipt", h)
+	}
+	c.do(ctx, reqs, true)
+	receipts, errs := make([]*Receipt, len(txHashes)), make([]error, len(txHashes))
+	for i, r := range reqs {
+		if errs[i] = r.Err; r.Err == nil {
+			receipts[i] = &found[i]
+		}
+	}
+	return receipts, errs
+}
+
+// receiptOf reads the receipt of one transaction.
+func receiptOf(txHash common.Hash) func(json.RawMessage) (Receipt, error) {
+	return func(raw json.RawMessage) (Receipt, error) {
+		m, err := object(raw)
+		if err != nil {
+			return Receipt{}, err
+		}
+		r := Receipt{
+			TxHash:            m.hash("transactionHash"),
+			BlockHash:         m.hash("blockHash"),
+			BlockNumber:       m.uint64("blockNumber"),
+			Status:            m.uint64("status"),
+			GasUsed:           m.uint64("gasUsed"),
+			EffectiveGasPrice: m.maybeBig("effectiveGasPrice"),
+			From:              must[common.Address](m, "from"),
+			To:                maybe[common.Address](m, "to"),
+		}
+		if r.Status > 1 {
+			m.fail("status", fmt.Errorf("%d, want 0 or 1", r.Status))
+		}
+		if r.TxHash != txHash {
+			m.fail("transactionHash", errors.New("another transaction's"))
+		}
+		return r, m.err
+	}
+}
