@@ -1,0 +1,362 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// Report is what an audit found. The books add up when Findings is empty.
+type Report struct {
+	Miners, Payments, Open, History int
+	Totals                          Miner // sums over the miners
+	Findings                        []Finding
+	// Notes are differences that were there before this ledger began; they are
+	// printed always and break nothing.
+	Notes []string
+}
+
+// Finding is one row that breaks one equation.
+type Finding struct {
+	Key      string // the row
+	Equation string // what should hold
+	Got      string // what is there
+}
+
+// Clean says whether everything adds up.
+func (r Report) Clean() bool { return len(r.Findings) == 0 }
+
+// Print writes the report for people.
+func (r Report) Print(out io.Writer) {
+	fmt.Fprintf(out, "audited %d miners, %d payments of this ledger (%d open), %d rows of history\n", r.Miners, r.Payments, r.Open, r.History)
+	fmt.Fprintf(out, "totals: balance %s, pending %s, paid %s coins\n", r.Totals.Balance.Coins(), r.Totals.Pending.Coins(), r.Totals.Paid.Coins())
+	for _, n := range r.Notes {
+		fmt.Fprintf(out, "note: %s\n", n)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(out, "WRONG %s: %s, but %s\n", f.Key, f.Equation, f.Got)
+	}
+	if r.Clean() {
+		fmt.Fprintln(out, "the books add up")
+	} else {
+		fmt.Fprintf(out, "%d rows are wrong\n", len(r.Findings))
+	}
+}
+
+// sums are one miner's money by what the rows say, beside what the miner's own
+// row says.
+type sums struct{ rows, history, held util.Shannon }
+
+// Audit adds the books up: per miner, in total, and nonce by nonce. It writes
+// nothing and may run beside a working pool, whose unfinished steps it does not
+// see because each is one script; it reads the moving parts once more before it
+// calls one wrong.
+func (db *DB) Audit(ctx context.Context) (Report, error) {
+	first, err := db.auditOnce(ctx)
+	if err != nil || first.Clean() {
+		return first, err
+	}
+	// A pool at work may have moved money between two of our reads. What is
+	// really wrong is wrong twice, in the same words.
+	again, err := db.auditOnce(ctx)
+	if err != nil {
+		return again, err
+	}
+	again.Findings = slices.DeleteFunc(again.Findings, func(f Finding) bool { return !slices.Contains(first.Findings, f) })
+	return again, nil
+}
+
+func (db *DB) auditOnce(ctx context.Context) (Report, error) {
+	a := auditor{db: db, miners: map[string]*sums{}}
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.minerRows} {
+		if err := part(ctx); err != nil {
+			return a.Report, fmt.Errorf("audit: %w", err)
+		}
+	}
+	return a.Report, nil
+}
+
+type auditor struct {
+	Report
+	db      *DB
+	miners  map[string]*sums
+	opening map[string]openingDiff
+}
+
+func (a *auditor) wrong(key, equation, format string, args ...any) {
+	a.Findings = append(a.Findings, Finding{Key: key, Equation: equation, Got: fmt.Sprintf(format, args...)})
+}
+
+func (a *auditor) of(login string) *sums {
+	s := a.miners[login]
+	if s == nil {
+		s = new(sums)
+		a.miners[login] = s
+	}
+	return s
+}
+
+func (a *auditor) pendingRows(ctx context.Context) error {
+	rows, bad, err := a.db.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range bad {
+		a.wrong(a.db.Keys.PaymentsPending(), "every row is LOGIN:AMOUNT", "%v", b)
+	}
+	for _, r := range rows {
+		a.of(r.Login).rows += r.Amount
+	}
+	return nil
+}
+
+// auditChunk is how many rows of a large set are read at once.
+const auditChunk = 5000
+
+func (a *auditor) historyRows(ctx context.Context) error {
+	key := a.db.Keys.PaymentsAll()
+	seen := map[common.Hash]bool{}
+	for from := int64(0); ; from += auditChunk {
+		rows, err := a.db.rdb.ZRange(ctx, key, from, from+auditChunk-1).Result()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		for _, row := range rows {
+			parts := strings.Split(row, ":")
+			if len(parts) != 3 || !util.IsLogin(parts[1]) {
+				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", "there is %q", row)
+				continue
+			}
+			amount, err1 := util.ParseShannon(parts[2])
+			hash, err2 := parseTxHash(parts[0])
+			if err1 != nil || err2 != nil {
+				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", "there is %q", row)
+				continue
+			}
+			if seen[hash] {
+				a.wrong(key, "a transaction is in the history once", "%s is there again", hash)
+			}
+			seen[hash] = true
+			a.of(parts[1]).history += amount
+			a.History++
+		}
+		if len(rows) < auditChunk {
+			return nil
+		}
+	}
+}
+
+// records checks every payment that is not buried against its rows.
+func (a *auditor) records(ctx context.Context) error {
+	open, err := a.db.Inflight(ctx)
+	if err != nil {
+		return err
+	}
+	finals, err := a.db.Finals(ctx, 0, 1<<62)
+	if err != nil {
+		return err
+	}
+	a.Open, a.Payments = len(open), len(open)+len(finals)
+	for part := range slices.Chunk(slices.Concat(open, finals), 500) {
+		rows := make([]*redis.FloatCmd, len(part))
+		if _, err := a.db.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for i, p := range part {
+				if p.State == Signed {
+					rows[i] = pipe.ZScore(ctx, a.db.Keys.PaymentsPending(), p.PendingRow())
+				} else {
+					rows[i] = pipe.ZScore(ctx, a.db.Keys.PaymentsAll(), p.Hash.Hex()+":"+p.PendingRow())
+				}
+			}
+			return nil
+		}); err != nil && err != redis.Nil {
+			return fmt.Errorf("read the rows of payments: %w", err)
+		}
+		for i, p := range part {
+			if p.Kind != ToMiner {
+				continue
+			}
+			missing := rows[i].Err() == redis.Nil
+			switch {
+			case p.State == Held:
+				a.of(p.Login).held += p.Amount
+			case p.State == Signed && missing:
+				a.wrong(a.db.Keys.Payment(p.ID), "a signed payment has its pending row", "%s is missing", p.PendingRow())
+			case p.State != Signed && missing:
+				a.wrong(a.db.Keys.Payment(p.ID), "a payment that was sent is in the history", "%s:%s is missing", p.Hash, p.PendingRow())
+			}
+		}
+	}
+	return nil
+}
+
+func (a *auditor) nonces(ctx context.Context) error {
+	m, err := a.db.Meta(ctx)
+	if err != nil || m.ChainID == 0 {
+		return err
+	}
+	key := a.db.Keys.Nonces(m.Account)
+	bound, err := a.db.NoncesFrom(ctx, m.Account, m.FirstNonce, m.NextNonce)
+	if err != nil {
+		return err
+	}
+	for n := m.FirstNonce; n < m.NextNonce; n++ {
+		if bound[n] == "" {
+			a.wrong(key, "every nonce from the first to the next is bound", "nonce %d is bound to nothing", n)
+		}
+	}
+	count, err := a.db.rdb.HLen(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	if uint64(count) > m.NextNonce-m.FirstNonce && m.NextNonce >= m.FirstNonce {
+		a.wrong(key, "nothing is bound outside", "%d nonces are bound, want %d", count, m.NextNonce-m.FirstNonce)
+	}
+	return nil
+}
+
+func (a *auditor) minerRows(ctx context.Context) error {
+	opening, err := a.db.openings(ctx)
+	if err != nil {
+		return err
+	}
+	a.opening = opening
+	visited := map[string]bool{}
+	bad, err := a.db.Balances(ctx, func(m Miner) {
+		a.Miners++
+		visited[m.Login] = true
+		a.Totals.Balance += m.Balance
+		a.Totals.Pending += m.Pending
+		a.Totals.Paid += m.Paid
+		a.Totals.Immature += m.Immature
+		a.miner(m)
+	})
+	if err != nil {
+		return err
+	}
+	for _, b := range bad {
+		a.wrong(a.db.Keys.Miner("*"), "every miner's row is readable", "%v", b)
+	}
+	for _, login := range slices.Sorted(maps.Keys(a.miners)) {
+		if !visited[login] {
+			a.miner(Miner{Login: login})
+		}
+	}
+	f, err := a.db.Finances(ctx)
+	if err != nil {
+		return err
+	}
+	key, o := a.db.Keys.Finances(), a.opening["*"]
+	for _, e := range []struct {
+		field            string
+		total, sum, from util.Shannon
+	}{
+		{"balance", f.Balance, a.Totals.Balance, o.balance},
+		{"pending", f.Pending, a.Totals.Pending, o.pending},
+		{"paid", f.Paid, a.Totals.Paid, o.paid},
+	} {
+		if e.total != e.sum+e.from {
+			a.wrong(key, e.field+" = the sum over all miners"+plus(e.from), "%s, the sum is %s", e.total, e.sum)
+		}
+	}
+	return nil
+}
+
+func (a *auditor) miner(m Miner) {
+	key, s, o := a.db.Keys.Miner(m.Login), a.of(m.Login), a.opening[m.Login]
+	if o != (openingDiff{}) {
+		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s paid and %s pending Shannon before this ledger began", key, o.paid, o.pending))
+	}
+	if m.Balance < 0 || m.Pending < 0 || m.Paid < 0 {
+		a.wrong(key, "nothing is negative", "balance %s, pending %s, paid %s", m.Balance, m.Pending, m.Paid)
+	}
+	if m.Pending != s.rows+s.held+o.pending {
+		a.wrong(key, "pending = its pending rows and held payments"+plus(o.pending), "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
+	}
+	if m.Paid != s.history+o.paid {
+		a.wrong(key, "paid = its history"+plus(o.paid), "%s, the history sums up to %s", m.Paid, s.history)
+	}
+}
+
+func plus(opening util.Shannon) string {
+	if opening == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %s from before", opening)
+}
+
+// openingDiff is by how much a row broke its equation when this ledger began.
+type openingDiff struct{ balance, pending, paid util.Shannon }
+
+func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
+	key := db.Keys.Opening()
+	m, err := db.rdb.HGetAll(ctx, key).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	out := make(map[string]openingDiff, len(m))
+	for login, text := range m {
+		parts := strings.Split(text, ":")
+		var d openingDiff
+		if len(parts) != 3 {
+			return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID", ErrMalformed, key, login, text)
+		}
+		for i, to := range []*util.Shannon{&d.balance, &d.pending, &d.paid} {
+			n, err := strconv.ParseInt(parts[i], 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID", ErrMalformed, key, login, text)
+			}
+			*to = util.Shannon(n)
+		}
+		out[login] = d
+	}
+	return out, nil
+}
+
+// OpenBooks writes down, once, by how much the books of an older pool do not
+// add up, so that the audit can tell later losses from earlier ones.
+func (l *Lease) OpenBooks(ctx context.Context) error {
+	a := auditor{db: l.db, miners: map[string]*sums{}}
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records} {
+		if err := part(ctx); err != nil {
+			return fmt.Errorf("open the books: %w", err)
+		}
+	}
+	var total Miner
+	var fields []any
+	visited := map[string]bool{}
+	note := func(m Miner) {
+		s := a.of(m.Login)
+		visited[m.Login] = true
+		if d := (openingDiff{pending: m.Pending - s.rows - s.held, paid: m.Paid - s.history}); d != (openingDiff{}) {
+			fields = append(fields, m.Login, fmt.Sprintf("0:%s:%s", d.pending, d.paid))
+		}
+	}
+	if _, err := l.db.Balances(ctx, func(m Miner) {
+		total.Balance += m.Balance
+		total.Pending += m.Pending
+		total.Paid += m.Paid
+		note(m)
+	}); err != nil {
+		return fmt.Errorf("open the books: %w", err)
+	}
+	for _, login := range slices.Sorted(maps.Keys(a.miners)) {
+		if !visited[login] {
+			note(Miner{Login: login})
+		}
+	}
+	f, err := l.db.Finances(ctx)
+	if err != nil {
+		return fmt.Errorf("open the books: %w", err)
+	}
+	fields = append(fields, "*", fmt.Sprintf("%s:%s:%s", f.Balance-total.Balance, f.Pending-total.Pending, f.Paid-total.Paid))
+	return l.one(ctx, call{"open the books", openBooksScript, []string{l.db.Keys.Opening()}, fields})
+}

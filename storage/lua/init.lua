@@ -1,0 +1,16 @@
+-- init: bind the ledger to a chain and an account, once; or to another account
+-- when nothing of the old one is open.
+-- KEYS[3] inflight
+-- ARGV[3] chain id   ARGV[4] genesis   ARGV[5] account   ARGV[6] first nonce   ARGV[7] unix time
+local chain = redis.call('HGET', KEYS[2], 'chainId')
+local account = redis.call('HGET', KEYS[2], 'account')
+if chain and (chain ~= ARGV[3] or redis.call('HGET', KEYS[2], 'genesis') ~= ARGV[4]) then
+  return refuse('CONFLICT', 'the ledger belongs to chain ' .. chain)
+end
+if account == ARGV[5] then return refuse('ALREADY') end
+if account and redis.call('ZCARD', KEYS[3]) > 0 then
+  return refuse('CONFLICT', 'account ' .. account .. ' still has open payments')
+end
+redis.call('HSET', KEYS[2], 'chainId', ARGV[3], 'genesis', ARGV[4], 'account', ARGV[5],
+  'firstNonce', ARGV[6], 'nextNonce', ARGV[6], 'since', ARGV[7])
+return done()

@@ -1,0 +1,7 @@
+-- note: write down what the ledger knows about itself; moves no money.
+-- ARGV[3...] field, value, ...   An empty value removes the field.
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[2], ARGV[i])
+  else redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+end
+return {'OK', step, ''}

@@ -1,0 +1,506 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// scanCount is how many keys Redis looks at per SCAN: about half a millisecond.
+const scanCount = 2000
+
+// Meta is what the ledger knows about itself.
+type Meta struct {
+	ChainID    uint64 // 0 while the ledger was never used
+	Genesis    common.Hash
+	Account    common.Address
+	FirstNonce uint64 // the first one that is ours
+	NextNonce  uint64 // the next one to bind
+	Step       uint64 // counts every change of the ledger
+	Since      int64  // unix seconds of the first use
+
+	AnchorBlock uint64 // the highest block that made a payment final
+	AnchorHash  common.Hash
+
+	Halt      string // why sessions are halted; empty when they are not
+	HaltID    string // the refused payment, if one is the reason
+	Heartbeat int64  // unix seconds of the last sign of life
+	Session   Session
+}
+
+// Session is the progress of the newest session.
+type Session struct {
+	Started, Ended int64 // unix seconds; Ended is 0 while it runs
+	Due, Paid      int
+	Amount         util.Shannon // paid so far
+	Result         string
+}
+
+// PendingRow is one row of the pending zset.
+type PendingRow struct {
+	Login  string
+	Amount util.Shannon
+	Time   int64 // unix seconds
+}
+
+// Row is the member as Redis keeps it.
+func (r PendingRow) Row() string { return pendingRow(r.Login, r.Amount) }
+
+// Account is a miner with money on the balance.
+type Account struct {
+	Login   string
+	Balance util.Shannon
+}
+
+// Paid is one row of a miner's history.
+type Paid struct {
+	Hash   common.Hash
+	Login  string
+	Amount util.Shannon
+	Time   int64 // unix seconds
+}
+
+// Meta reads the ledger's own row; the zero Meta when there is none.
+func (db *DB) Meta(ctx context.Context) (Meta, error) {
+	key := db.Keys.Meta()
+	m, err := db.rdb.HGetAll(ctx, key).Result()
+	if err != nil {
+		return Meta{}, fmt.Errorf("read %s: %w", key, err)
+	}
+	r := row{key: key, m: m}
+	meta := Meta{Step: r.uintOr0("step"), Halt: m["halt"], HaltID: m["haltId"]}
+	if m["chainId"] != "" {
+		meta.ChainID, meta.Genesis, meta.Account = r.uint("chainId"), r.hash("genesis"), r.address("account")
+		meta.FirstNonce, meta.NextNonce, meta.Since = r.uint("firstNonce"), r.uint("nextNonce"), r.int("since")
+	}
+	if m["anchorBlock"] != "" {
+		meta.AnchorBlock, meta.AnchorHash = r.uint("anchorBlock"), r.hash("anchorHash")
+	}
+	meta.Heartbeat = int64(r.uintOr0("heartbeat"))
+	meta.Session = Session{
+		Started: int64(r.uintOr0("sessionStarted")), Ended: int64(r.uintOr0("sessionEnded")),
+		Due: int(r.uintOr0("sessionDue")), Paid: int(r.uintOr0("sessionPaid")), Amount: r.shannonOr0("sessionAmount"),
+		Result: m["sessionResult"],
+	}
+	return meta, r.err
+}
+
+// LockValue is the value of the payments lock, "" when nobody holds it.
+func (db *DB) LockValue(ctx context.Context) (string, error) {
+	v, err := db.rdb.Get(ctx, db.Keys.PaymentsLock()).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read %s: %w", db.Keys.PaymentsLock(), err)
+	}
+	return v, nil
+}
+
+// Pending reads the pending rows, newest first, as the manual's
+// ZREVRANGE does. Rows that do not parse come back as errors beside the rest.
+func (db *DB) Pending(ctx context.Context) ([]PendingRow, []error, error) {
+	key := db.Keys.PaymentsPending()
+	zs, err := db.rdb.ZRevRangeWithScores(ctx, key, 0, -1).Result()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	var rows []PendingRow
+	var bad []error
+	for _, z := range zs {
+		member, _ := z.Member.(string)
+		login, amount, ok := strings.Cut(member, ":")
+		a, err := util.ParseShannon(amount)
+		if !ok || err != nil || a <= 0 || !util.IsLogin(login) {
+			bad = append(bad, fmt.Errorf("%w: %s row %q: want LOGIN:AMOUNT", ErrMalformed, key, member))
+			continue
+		}
+		rows = append(rows, PendingRow{Login: login, Amount: a, Time: int64(z.Score)})
+	}
+	return rows, bad, nil
+}
+
+// Inflight reads every payment that is not final, by nonce.
+func (db *DB) Inflight(ctx context.Context) ([]*Payment, error) {
+	ids, err := db.rdb.ZRange(ctx, db.Keys.Inflight(), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", db.Keys.Inflight(), err)
+	}
+	ps, err := db.Payments(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(ps, func(a, b *Payment) int {
+		if a.Nonce != b.Nonce {
+			return int(int64(a.Nonce) - int64(b.Nonce))
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return ps, nil
+}
+
+// Finals reads the final payments from the block on that a deep reorg could
+// still undo.
+func (db *DB) Finals(ctx context.Context, fromBlock, toBlock uint64) ([]*Payment, error) {
+	ids, err := db.rdb.ZRangeByScore(ctx, db.Keys.Finals(), &redis.ZRangeBy{
+		Min: strconv.FormatUint(fromBlock, 10), Max: strconv.FormatUint(toBlock, 10)}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", db.Keys.Finals(), err)
+	}
+	return db.Payments(ctx, ids...)
+}
+
+// Payments reads records by id; one that is missing is ErrNotFound.
+func (db *DB) Payments(ctx context.Context, ids ...string) ([]*Payment, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	cmds := make([]*redis.MapStringStringCmd, len(ids))
+	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.HGetAll(ctx, db.Keys.Payment(id))
+		}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read payments: %w", err)
+	}
+	ps := make([]*Payment, len(ids))
+	for i, id := range ids {
+		m := cmds[i].Val()
+		if len(m) == 0 {
+			return nil, fmt.Errorf("read payment %s: %w", id, ErrNotFound)
+		}
+		p, err := parsePayment(db.Keys.Payment(id), id, m)
+		if err != nil {
+			return nil, err
+		}
+		ps[i] = &p
+	}
+	return ps, nil
+}
+
+// Known is what the ledger holds of a journalled payment.
+type Known struct {
+	Exists bool
+	State  State
+	Tries  int
+}
+
+// Known says for each id what the ledger holds.
+func (db *DB) Known(ctx context.Context, ids ...string) ([]Known, error) {
+	cmds := make([]*redis.SliceCmd, len(ids))
+	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.HMGet(ctx, db.Keys.Payment(id), "state", "tries")
+		}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("look up payments: %w", err)
+	}
+	known := make([]Known, len(ids))
+	for i, cmd := range cmds {
+		v := cmd.Val()
+		state, ok := v[0].(string)
+		if !ok {
+			continue
+		}
+		tries, _ := v[1].(string)
+		n, err := strconv.Atoi(tries)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s field tries = %q", ErrMalformed, db.Keys.Payment(ids[i]), tries)
+		}
+		known[i] = Known{Exists: true, State: State(state), Tries: n}
+	}
+	return known, nil
+}
+
+// Nonce says what a nonce of the account is bound to, "" when nothing is.
+func (db *DB) Nonce(ctx context.Context, account common.Address, nonce uint64) (string, error) {
+	v, err := db.rdb.HGet(ctx, db.Keys.Nonces(account), strconv.FormatUint(nonce, 10)).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read %s: %w", db.Keys.Nonces(account), err)
+	}
+	return v, nil
+}
+
+// NoncesFrom says what the account's nonces from the first to before the last
+// are bound to; those bound to nothing are absent.
+func (db *DB) NoncesFrom(ctx context.Context, account common.Address, first, last uint64) (map[uint64]string, error) {
+	bound := map[uint64]string{}
+	for from := first; from < last; from += 1000 {
+		to := min(from+1000, last)
+		names := make([]string, 0, to-from)
+		for n := from; n < to; n++ {
+			names = append(names, strconv.FormatUint(n, 10))
+		}
+		vs, err := db.rdb.HMGet(ctx, db.Keys.Nonces(account), names...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", db.Keys.Nonces(account), err)
+		}
+		for i, v := range vs {
+			if s, ok := v.(string); ok {
+				bound[from+uint64(i)] = s
+			}
+		}
+	}
+	return bound, nil
+}
+
+// PaymentByHash returns the id of the payment that a transaction belongs to, or "".
+func (db *DB) PaymentByHash(ctx context.Context, tx common.Hash) (string, error) {
+	id, err := db.rdb.HGet(ctx, db.Keys.Hashes(), tx.Hex()).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read %s: %w", db.Keys.Hashes(), err)
+	}
+	return id, nil
+}
+
+// History reads the payments of a miner since a time, oldest first, under the
+// login as stored and in every letter case the history knows it by.
+func (db *DB) History(ctx context.Context, login string, since int64) ([]Paid, error) {
+	by := &redis.ZRangeBy{Min: strconv.FormatInt(since, 10), Max: "+inf"}
+	var all, own *redis.ZSliceCmd
+	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		all = p.ZRangeByScoreWithScores(ctx, db.Keys.PaymentsAll(), by)
+		own = p.ZRangeByScoreWithScores(ctx, db.Keys.Payments(login), by)
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read payments of %s: %w", login, err)
+	}
+	var rows []Paid
+	seen := map[common.Hash]bool{}
+	add := func(hash, amount string, score float64) {
+		h, err1 := parseTxHash(hash)
+		a, err2 := util.ParseShannon(amount)
+		if err1 == nil && err2 == nil && !seen[h] {
+			seen[h] = true
+			rows = append(rows, Paid{Hash: h, Login: login, Amount: a, Time: int64(score)})
+		}
+	}
+	for _, z := range own.Val() {
+		if parts := strings.Split(fmt.Sprint(z.Member), ":"); len(parts) == 2 {
+			add(parts[0], parts[1], z.Score)
+		}
+	}
+	for _, z := range all.Val() {
+		if parts := strings.Split(fmt.Sprint(z.Member), ":"); len(parts) == 3 && util.SameLogin(parts[1], login) {
+			add(parts[0], parts[2], z.Score)
+		}
+	}
+	return rows, nil
+}
+
+// parseTxHash reads a transaction hash as a person may have typed it: the
+// manual's own example has 63 digits.
+func parseTxHash(s string) (common.Hash, error) {
+	digits, ok := strings.CutPrefix(s, "0x")
+	if !ok || digits == "" || len(digits) > 64 {
+		return common.Hash{}, fmt.Errorf("%q: want 0x and 64 hex digits", s)
+	}
+	if len(digits)%2 == 1 {
+		digits = "0" + digits
+	}
+	b, err := hexutil.Decode("0x" + digits)
+	if err != nil {
+		return common.Hash{}, fmt.Errorf("%q: %w", s, err)
+	}
+	return common.BytesToHash(b), nil
+}
+
+// Rejects reads which recipients do not accept payments, and why.
+func (db *DB) Rejects(ctx context.Context) (map[string]string, error) {
+	m, err := db.rdb.HGetAll(ctx, db.Keys.Rejects()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", db.Keys.Rejects(), err)
+	}
+	return m, nil
+}
+
+// Balances calls each with every miner that the books know, in no order. Rows
+// that do not parse come back as errors beside the rest.
+func (db *DB) Balances(ctx context.Context, each func(Miner)) ([]error, error) {
+	logins, bad, err := db.Logins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for part := range slices.Chunk(logins, 1000) {
+		cmds := make([]*redis.SliceCmd, len(part))
+		// A row of the wrong type fails alone.
+		_, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i, login := range part {
+				cmds[i] = p.HMGet(ctx, db.Keys.Miner(login), "balance", "pending", "paid", "immature")
+			}
+			return nil
+		})
+		if err != nil && !isReply(err) {
+			return nil, fmt.Errorf("read miners: %w", err)
+		}
+		for i, login := range part {
+			m, err := parseMiner(db.Keys.Miner(login), login, cmds[i])
+			if err != nil {
+				bad = append(bad, err)
+				continue
+			}
+			each(m)
+		}
+	}
+	return bad, nil
+}
+
+// Miner is the money side of one miner's row.
+type Miner struct {
+	Login                            string
+	Balance, Pending, Paid, Immature util.Shannon
+}
+
+func parseMiner(key, login string, cmd *redis.SliceCmd) (Miner, error) {
+	vs, err := cmd.Result()
+	if err != nil {
+		return Miner{}, fmt.Errorf("%w: read %s: %w", ErrMalformed, key, err)
+	}
+	names := []string{"balance", "pending", "paid", "immature"}
+	r := row{key: key, m: make(map[string]string, len(names))}
+	for i, v := range vs {
+		if s, ok := v.(string); ok {
+			r.m[names[i]] = s
+		}
+	}
+	m := Miner{Login: login, Balance: r.shannonOr0("balance"), Pending: r.shannonOr0("pending"),
+		Paid: r.shannonOr0("paid"), Immature: r.shannonOr0("immature")}
+	return m, r.err
+}
+
+// Miner reads one miner's row; ErrNotFound when there is none.
+func (db *DB) Miner(ctx context.Context, login string) (Miner, error) {
+	key := db.Keys.Miner(login)
+	var exists *redis.IntCmd
+	var cmd *redis.SliceCmd
+	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		exists = p.Exists(ctx, key)
+		cmd = p.HMGet(ctx, key, "balance", "pending", "paid", "immature")
+		return nil
+	}); err != nil && !isReply(err) {
+		return Miner{}, fmt.Errorf("read %s: %w", key, err)
+	}
+	if exists.Val() == 0 {
+		return Miner{}, fmt.Errorf("miner %s: %w", login, ErrNotFound)
+	}
+	return parseMiner(key, login, cmd)
+}
+
+// isReply says that Redis did answer, with an error about one command.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+// Due reads the miners whose balance is at least min, the smallest balance
+// first. Rows that do not parse come back as errors beside the rest.
+func (db *DB) Due(ctx context.Context, min util.Shannon) ([]Account, []error, error) {
+	var due []Account
+	bad, err := db.Balances(ctx, func(m Miner) {
+		if m.Balance >= min && m.Balance > 0 {
+			due = append(due, Account{Login: m.Login, Balance: m.Balance})
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.SortFunc(due, func(a, b Account) int {
+		if a.Balance != b.Balance {
+			return int(a.Balance - b.Balance)
+		}
+		return strings.Compare(a.Login, b.Login)
+	})
+	return due, bad, nil
+}
+
+// Logins lists every miner that has a row, once each, in order. Keys whose
+// login is no address come back as errors beside the rest.
+func (db *DB) Logins(ctx context.Context) ([]string, []error, error) {
+	prefix := db.Keys.Miner("")
+	var mu sync.Mutex // of the two below: a cluster is scanned shard by shard, at once
+	var logins []string
+	var bad []error
+	err := db.eachNode(ctx, func(ctx context.Context, c redis.Cmdable) error {
+		it := c.Scan(ctx, 0, globEscape(prefix)+"*", scanCount).Iterator()
+		for it.Next(ctx) {
+			login := strings.TrimPrefix(it.Val(), prefix)
+			mu.Lock()
+			if util.IsLogin(login) {
+				logins = append(logins, login)
+			} else {
+				bad = append(bad, fmt.Errorf("%w: %s: %w", ErrMalformed, it.Val(), util.ErrLogin))
+			}
+			mu.Unlock()
+		}
+		return it.Err()
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("list miners: %w", err)
+	}
+	slices.Sort(logins)
+	return slices.Compact(logins), bad, nil
+}
+
+func (db *DB) eachNode(ctx context.Context, do func(context.Context, redis.Cmdable) error) error {
+	if c, ok := db.rdb.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return do(ctx, node) })
+	}
+	return do(ctx, db.rdb)
+}
+
+// globEscape makes text match itself in a Redis pattern.
+func globEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
+}
+
+// Finances reads the pool's totals.
+func (db *DB) Finances(ctx context.Context) (Miner, error) {
+	cmd := db.rdb.HMGet(ctx, db.Keys.Finances(), "balance", "pending", "paid", "immature")
+	if err := cmd.Err(); err != nil && !isReply(err) {
+		return Miner{}, fmt.Errorf("read %s: %w", db.Keys.Finances(), err)
+	}
+	return parseMiner(db.Keys.Finances(), "", cmd)
+}
+
+// OldNonce and OldHash read what open-etc-pool wrote beside a pending row; ok
+// is false when it did not.
+func (db *DB) OldNonce(ctx context.Context, r PendingRow) (nonce uint64, ok bool, err error) {
+	v, err := db.rdb.HGet(ctx, db.Keys.PendingNonces(), r.Row()).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("read %s: %w", db.Keys.PendingNonces(), err)
+	}
+	n, good := new(big.Int).SetString(v, 0)
+	if !good || !n.IsUint64() {
+		return 0, false, fmt.Errorf("%w: %s field %s = %q: want a nonce", ErrMalformed, db.Keys.PendingNonces(), r.Row(), v)
+	}
+	return n.Uint64(), true, nil
+}
+
+// OldHash reads the transaction hash that open-etc-pool wrote beside a pending row.
+func (db *DB) OldHash(ctx context.Context, r PendingRow) (tx common.Hash, ok bool, err error) {
+	v, err := db.rdb.HGet(ctx, db.Keys.PendingHashes(), r.Row()).Result()
+	if errors.Is(err, redis.Nil) || v == "" {
+		return common.Hash{}, false, nil
+	}
+	if err != nil {
+		return common.Hash{}, false, fmt.Errorf("read %s: %w", db.Keys.PendingHashes(), err)
+	}
+	h, err := parseTxHash(v)
+	if err != nil {
+		return common.Hash{}, false, fmt.Errorf("%w: %s field %s: %w", ErrMalformed, db.Keys.PendingHashes(), r.Row(), err)
+	}
+	return h, true, nil
+}
