@@ -1,0 +1,320 @@
+package payouts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// advance moves every open payment on as far as the chain proves. It is what a
+// payout session does between two batches, what the process does between two
+// sessions, and what it does after a crash.
+func (t *turn) advance(ctx context.Context) error {
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	if err := t.checkAnchor(ctx); err != nil {
+		return err
+	}
+	if err := t.findMined(ctx); err != nil {
+		return err
+	}
+	if err := t.act(ctx); err != nil {
+		return err
+	}
+	// What follows works on what is open now.
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	stop := t.findForeign(ctx)
+	var halted *Halt
+	if stop != nil && !errors.As(stop, &halted) {
+		return stop
+	}
+	if err := t.fillDeadNonces(ctx); err != nil {
+		return err
+	}
+	if err := t.bump(ctx); err != nil {
+		return err
+	}
+	if err := t.resend(ctx); err != nil {
+		return err
+	}
+	if err := t.bury(ctx); err != nil {
+		return err
+	}
+	if err := t.lease.Note(ctx, "heartbeat", t.clock.Now().Unix()); err != nil {
+		return err
+	}
+	return stop
+}
+
+func (p *Payer) depths() depths {
+	return depths{Confirmations: p.cfg.Confirmations, Void: p.cfg.VoidDepth}
+}
+
+// act decides and acts for each open payment, highest nonce first so that
+// several refused ones hand their nonces back one after the other.
+func (t *turn) act(ctx context.Context) error {
+	var sent, final []*storage.Payment
+	for _, p := range slices.Backward(t.open) {
+		f, err := t.factsOf(ctx, p)
+		if err != nil {
+			return err
+		}
+		switch decide(p, f, t.depths()) {
+		case bookSent:
+			sent = append(sent, p)
+		case bookFinal:
+			p.Hash, p.Block, p.BlockHash, p.FeeWei = f.Mined.Hash, f.Mined.Block, f.Mined.BlockHash, f.Mined.FeeWei
+			final = append(final, p)
+		case voidFailed:
+			err = t.void(ctx, p, storage.NonceOwn, fmt.Sprintf("transaction %s failed in block %d", f.Mined.Hash, f.Mined.Block),
+				"the recipient rejected transaction "+f.Mined.Hash.Hex())
+		case voidForeign:
+			err = t.void(ctx, p, storage.NonceForeign(f.Stranger.Hash),
+				fmt.Sprintf("nonce %d was used by transaction %s, which is not ours", p.Nonce, f.Stranger.Hash), "")
+		case voidRefused:
+			err = t.voidRefused(ctx, p)
+		case adopt:
+			err = t.adopt(ctx, p, *f.ByHand)
+		case hold:
+			err = t.hold(ctx, p)
+		case unhold:
+			t.log.Info("the pending row was put back; the payment goes on", "payment", p.ID, "login", p.Login)
+			err = t.lease.Unhold(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	slices.Reverse(sent)
+	slices.Reverse(final)
+	if err := t.book(ctx, sent); err != nil {
+		return err
+	}
+	return t.finish(ctx, final)
+}
+
+// book writes down what a node has taken: the manual's "write this TX hash to a
+// database". A row that went missing by hand is looked at by the next advance.
+func (t *turn) book(ctx context.Context, ps []*storage.Payment) error {
+	for i, err := range t.lease.Sent(ctx, t.clock.Now().Unix(), ps...) {
+		p := ps[i]
+		if errors.Is(err, storage.ErrByHand) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.State, p.Hash = storage.Sent, p.Last().Hash
+		t.log.Info("sent", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "tx", p.Hash)
+	}
+	return nil
+}
+
+func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
+	if len(ps) == 0 {
+		return nil
+	}
+	for i, err := range t.lease.Final(ctx, t.clock.Now().Unix(), t.heldAmount(), ps...) {
+		if errors.Is(err, storage.ErrByHand) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p := ps[i]
+		delete(t.seen, p.ID)
+		delete(t.fresh, p.ID)
+		t.log.Info("final", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "tx", p.Hash, "block", p.Block)
+	}
+	top := slices.MaxFunc(ps, func(a, b *storage.Payment) int { return int(int64(a.Block) - int64(b.Block)) })
+	if top.Block <= t.meta.AnchorBlock {
+		return nil
+	}
+	return t.lease.Note(ctx, "anchorBlock", top.Block, "anchorHash", top.BlockHash.Hex())
+}
+
+// heldAmount is what stays pending in the totals without a pending row.
+func (t *turn) heldAmount() util.Shannon {
+	var sum util.Shannon
+	for _, p := range t.open {
+		if p.State == storage.Held {
+			sum += p.Amount
+		}
+	}
+	return sum
+}
+
+// void credits a payment back that provably can never happen. The journal
+// knows first: if the ledger forgot the credit, the bytes must not go out again.
+func (t *turn) void(ctx context.Context, p *storage.Payment, fate storage.NonceFate, why, reject string) error {
+	if t.put != nil {
+		row := storage.PendingRow{Login: p.Login, Amount: p.Amount, Time: p.Time}
+		t.put.voids = append(t.put.voids, voiding{row: row, payment: p, fate: fate, why: why, reject: reject})
+		return nil
+	}
+	if err := t.journal.Append(Record{Void: &VoidRecord{ID: p.ID, Fate: fate, Why: why, Reject: reject}}); err != nil {
+		return err
+	}
+	if err := t.lease.Void(ctx, p, fate, why, reject); err != nil {
+		return err
+	}
+	delete(t.fresh, p.ID)
+	t.voided = append(t.voided, p)
+	t.log.Warn("credited back", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "why", why)
+	return nil
+}
+
+// voidRefused gives up a payment of which nothing is out. During a session it
+// stays, and with autoResolve false it stays until RESOLVE_PAYOUT=1.
+func (t *turn) voidRefused(ctx context.Context, p *storage.Payment) error {
+	if !t.mayResolve && t.put == nil {
+		return nil
+	}
+	return t.void(ctx, p, storage.NonceFree, "refused by the node: "+p.Last().Refused, "")
+}
+
+// adopt takes a transaction that the operator made by hand in place of ours.
+func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash) error {
+	why := "paid by hand"
+	if i := slices.IndexFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == tx }); i < 0 {
+		p.Attempts = append(p.Attempts, storage.Attempt{Hash: tx, ByHand: true, AtBlock: t.view.Head.Number})
+		if err := t.journal.Append(Record{Attempt: &AttemptRecord{ID: p.ID, Count: len(p.Attempts), Attempt: *p.Last()}}); err != nil {
+			return err
+		}
+	} else {
+		why = "booked by hand"
+	}
+	p.Hash = tx
+	if err := t.lease.Adopt(ctx, p, t.clock.Now().Unix(), t.heldAmount(), why); err != nil {
+		return err
+	}
+	t.log.Warn("adopted a payment made by hand", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "tx", tx)
+	return nil
+}
+
+// hold sets a payment aside and says what settles it.
+func (t *turn) hold(ctx context.Context, p *storage.Payment) error {
+	k := storage.NewKeys(t.coin)
+	why := fmt.Sprintf("its pending row was removed by hand. If it was paid by hand: ZADD %q %d TXHASH:%s -- if it was not: ZADD %q %d %s",
+		k.Payments(p.Login), p.Time, p.Amount, k.PaymentsPending(), p.Time, p.PendingRow())
+	if err := t.lease.Hold(ctx, p, why); err != nil {
+		return err
+	}
+	t.log.Error("payment held until you decide", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "why", why)
+	return nil
+}
+
+// checkAnchor compares the highest block that ever made a payment final with
+// the chain. A node that does not have it yet is behind; another block in its
+// place is a reorg deeper than finality.
+func (t *turn) checkAnchor(ctx context.Context) error {
+	if t.meta.AnchorBlock == 0 {
+		return nil
+	}
+	if t.view.Head.Number < t.meta.AnchorBlock {
+		return halt(HaltBehind, "the node is at block %d, a payment is final in block %d; waiting for the node", t.view.Head.Number, t.meta.AnchorBlock)
+	}
+	ok, err := t.canonical(ctx, t.meta.AnchorBlock, t.meta.AnchorHash)
+	if err != nil || ok {
+		return err
+	}
+	finals, err := t.ledger.Finals(ctx, 0, t.meta.AnchorBlock)
+	if err != nil {
+		return err
+	}
+	var anchor uint64
+	var anchorHash string
+	reopened := 0
+	for _, p := range finals {
+		ok, err := t.canonical(ctx, p.Block, p.BlockHash)
+		if err != nil {
+			return err
+		}
+		if ok {
+			if p.Block >= anchor {
+				anchor, anchorHash = p.Block, p.BlockHash.Hex()
+			}
+			continue
+		}
+		if err := t.lease.Unfinal(ctx, p, fmt.Sprintf("block %d was reorganised away", p.Block)); err != nil {
+			return err
+		}
+		reopened++
+		t.log.Error("a reorg deeper than payouts.confirmations took a final payment; its bytes go out again",
+			"payment", p.ID, "login", p.Login, "block", p.Block, "tx", p.Hash)
+	}
+	if anchorHash == "" {
+		err = t.lease.Note(ctx, "anchorBlock", "", "anchorHash", "")
+	} else {
+		err = t.lease.Note(ctx, "anchorBlock", anchor, "anchorHash", anchorHash)
+	}
+	if err != nil {
+		return err
+	}
+	return halt(HaltReorg, "the chain was reorganised below block %d; %d payments are open again, sessions go on when the chain has settled", t.meta.AnchorBlock, reopened)
+}
+
+// reopen takes up a payment again whose nonce the chain does not show as used
+// any more, however deep it was. The journal still has bytes that were buried.
+func (t *turn) reopen(ctx context.Context, id string) error {
+	ps, err := t.ledger.Payments(ctx, id)
+	if err != nil {
+		return err
+	}
+	p := ps[0]
+	if p.State != storage.Final {
+		return nil
+	}
+	raws := map[common.Hash][]byte{}
+	if err := t.journal.Replay(func(r Record) error {
+		switch {
+		case r.Payment != nil && r.Payment.ID == id:
+			raws[r.Payment.Last().Hash] = r.Payment.Last().Raw
+		case r.Attempt != nil && r.Attempt.ID == id:
+			raws[r.Attempt.Attempt.Hash] = r.Attempt.Attempt.Raw
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for i, a := range p.Attempts {
+		if len(a.Raw) == 0 {
+			p.Attempts[i].Raw = raws[a.Hash]
+		}
+	}
+	if err := t.lease.Unfinal(ctx, p, fmt.Sprintf("nonce %d is not used any more", p.Nonce)); err != nil {
+		return err
+	}
+	if err := t.lease.Attempts(ctx, p, len(p.Attempts)); err != nil {
+		return err
+	}
+	t.log.Error("the chain forgot a final payment; its bytes go out again", "payment", p.ID, "login", p.Login, "nonce", p.Nonce, "tx", p.Hash)
+	return nil
+}
+
+// buryChunk bounds one look at what can be buried.
+const buryChunk = 200
+
+func (t *turn) bury(ctx context.Context) error {
+	head := t.view.Head.Number
+	if head < t.cfg.VoidDepth || t.meta.AnchorBlock == 0 {
+		return nil
+	}
+	old, err := t.ledger.Finals(ctx, 0, head-t.cfg.VoidDepth)
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	return t.lease.Bury(ctx, old[:min(len(old), buryChunk)]...)
+}

@@ -1,0 +1,273 @@
+package payouts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// scanLimit bounds how many blocks are read in search of one transaction when
+// the node keeps no old state to narrow it down.
+const scanLimit = 5000
+
+// locate finds the transaction of our account with the nonce, which the chain
+// has consumed, in the blocks from low on. It returns nil when it is not there.
+func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction, *rpc.Block, error) {
+	lo, hi := low, t.view.Head.Number
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		n, err := t.chain.NonceAt(ctx, t.account, mid)
+		if err != nil {
+			if errors.Is(err, rpc.ErrUnknown) {
+				return nil, nil, fmt.Errorf("search the transaction with nonce %d: %w", nonce, err)
+			}
+			break // the node has no state of that block; read blocks instead
+		}
+		if n > nonce {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	for n, read := hi, 0; n >= lo && read < scanLimit; n, read = n-1, read+1 {
+		b, err := t.chain.BlockWithTransactions(ctx, n)
+		if err != nil {
+			return nil, nil, fmt.Errorf("search the transaction with nonce %d in block %d: %w", nonce, n, err)
+		}
+		for i := range b.Transactions {
+			if tx := &b.Transactions[i]; tx.From == t.account && tx.Nonce == nonce {
+				return tx, &b, nil
+			}
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return nil, nil, nil
+}
+
+// findStranger finds out who used a payment's nonce, when none of its recorded
+// transactions has a receipt.
+func (t *turn) findStranger(ctx context.Context, p *storage.Payment) error {
+	if t.strangers[p.ID] != nil {
+		return nil
+	}
+	tx, b, err := t.locate(ctx, p.Nonce, t.searchFrom(p))
+	if err != nil || tx == nil {
+		return err
+	}
+	if slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == tx.Hash }) {
+		return nil // ours; the node has no receipt of it yet
+	}
+	last := p.Last()
+	switch {
+	case last.Hash == (common.Hash{}) && matches(p, tx):
+		// The node signed and sent it, and its reply was lost.
+		last.Hash = tx.Hash
+		return t.lease.Attempts(ctx, p, len(p.Attempts))
+	case p.Kind == storage.ToMiner && addressOf(tx.To) == p.To && tx.Value.Cmp(p.Value) == 0 && len(tx.Input) == 0:
+		// The operator repeated our payment by hand with our nonce.
+		t.log.Warn("a payment was repeated by hand with its own nonce; taking it for ours", "payment", p.ID, "login", p.Login, "tx", tx.Hash)
+		p.Attempts = append(p.Attempts, storage.Attempt{Hash: tx.Hash, ByHand: true, AtBlock: b.Number})
+		if err := t.journal.Append(Record{Attempt: &AttemptRecord{ID: p.ID, Count: len(p.Attempts), Attempt: *p.Last()}}); err != nil {
+			return err
+		}
+		return t.lease.Attempts(ctx, p, len(p.Attempts)-1)
+	}
+	t.strangers[p.ID] = &stranger{Hash: tx.Hash, Block: b.Number, BlockHash: b.Hash, To: addressOf(tx.To), ValueWei: tx.Value}
+	t.log.Warn("a transaction that is not ours used a payment's nonce; the payment is made anew when that is deep enough to be sure",
+		"payment", p.ID, "login", p.Login, "nonce", p.Nonce, "tx", tx.Hash, "block", b.Number, "voidDepth", t.cfg.VoidDepth)
+	return nil
+}
+
+// matches says whether a transaction is, field by field, the payment's newest attempt.
+func matches(p *storage.Payment, tx *rpc.Transaction) bool {
+	return addressOf(tx.To) == p.To && tx.Value.Cmp(p.Value) == 0 && tx.Gas == p.Gas && len(tx.Input) == 0
+}
+
+// searchFrom is a block before which the payment's nonce cannot have been used.
+func (t *turn) searchFrom(p *storage.Payment) uint64 {
+	at, margin := p.Attempts[0].AtBlock, t.cfg.VoidDepth
+	return at - min(at, margin)
+}
+
+// findForeign writes down transactions of the account that the ledger does not
+// know. One that paid a miner whom we owe stops the session, because paying
+// him again would be paying twice.
+func (t *turn) findForeign(ctx context.Context) error {
+	from := t.meta.NextNonce
+	var unknown []uint64
+	if t.gaps {
+		bound, err := t.ledger.NoncesFrom(ctx, t.account, t.meta.FirstNonce, t.meta.NextNonce)
+		if err != nil {
+			return err
+		}
+		for n := t.meta.FirstNonce; n < min(t.meta.NextNonce, t.view.Nonce); n++ {
+			if bound[n] == "" {
+				unknown = append(unknown, n)
+			}
+		}
+	}
+	for n := from; n < t.view.Nonce; n++ {
+		unknown = append(unknown, n)
+	}
+	for _, n := range unknown {
+		tx, b, err := t.locate(ctx, n, 0)
+		if err != nil {
+			return err
+		}
+		if tx == nil {
+			return fmt.Errorf("nonce %d of account %s is used, but the node shows no transaction with it: %w", n, t.account, rpc.ErrUnknown)
+		}
+		if err := t.accountFor(ctx, tx); err != nil {
+			return err
+		}
+		if err := t.lease.Foreign(ctx, t.account, n, tx.Hash); err != nil {
+			return err
+		}
+		t.log.Warn("a transaction of the account is not ours; it is written down", "nonce", n, "tx", tx.Hash, "block", b.Number,
+			"to", addressOf(tx.To), "valueWei", tx.Value)
+	}
+	t.gaps = false
+	return nil
+}
+
+// accountFor makes sure that a transaction which is not ours paid nobody whom
+// we still owe.
+func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
+	if tx.To == nil || tx.Value.Sign() == 0 {
+		return nil
+	}
+	login, err := t.loginOf(ctx, *tx.To)
+	if err != nil || login == "" {
+		return err
+	}
+	paid, err := t.ledger.History(ctx, login, 0)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(paid, func(r storage.Paid) bool { return r.Hash == tx.Hash }) {
+		return nil
+	}
+	m, err := t.ledger.Miner(ctx, login)
+	if err != nil {
+		return err
+	}
+	if m.Balance+m.Pending <= 0 {
+		return nil
+	}
+	amount, dust, err := util.ShannonFromWei(tx.Value)
+	if err != nil {
+		return err
+	}
+	if dust.Sign() > 0 {
+		amount++ // never book less than was paid
+	}
+	return halt(HaltUnaccounted, "unaccounted transaction %s at nonce %d sent %s to miner %s (%d Shannon); "+
+		"if it was a payout: open-ethereum-pool payouts.json record %s; if it was not: open-ethereum-pool payouts.json ignore %s",
+		tx.Hash, tx.Nonce, amount.Coins(), login, amount, tx.Hash, tx.Hash)
+}
+
+// loginOf finds the miner of an address, whatever the case he is stored in; ""
+// when there is none.
+func (t *turn) loginOf(ctx context.Context, a common.Address) (string, error) {
+	for _, login := range []string{strings.ToLower(a.Hex()), a.Hex()} {
+		if _, err := t.ledger.Miner(ctx, login); err == nil {
+			return login, nil
+		} else if !errors.Is(err, storage.ErrNotFound) {
+			return "", err
+		}
+	}
+	logins, _, err := t.ledger.Logins(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, login := range logins {
+		if util.SameLogin(login, a.Hex()) {
+			return login, nil
+		}
+	}
+	return "", nil
+}
+
+// fillDeadNonces opens a transaction that moves nothing at every nonce that
+// nothing of ours will ever use, so that what is behind it is not stuck. A
+// foreign transaction that a reorg took away mostly comes back by itself, so it
+// is given time first.
+func (t *turn) fillDeadNonces(ctx context.Context) error {
+	from, next := max(t.view.Nonce, t.meta.FirstNonce), t.meta.NextNonce
+	live := map[uint64]bool{}
+	at := map[uint64]*storage.Payment{}
+	for _, p := range t.open {
+		at[p.Nonce] = p
+		if p.State != storage.Held && !p.Last().ByHand {
+			live[p.Nonce] = true
+		}
+	}
+	var dead []uint64
+	for n := from; n < next; n++ {
+		if !live[n] {
+			dead = append(dead, n)
+		} else {
+			delete(t.deadSince, n)
+		}
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	bound, err := t.ledger.NoncesFrom(ctx, t.account, from, next)
+	if err != nil {
+		return err
+	}
+	for _, n := range dead {
+		if t.deadSince[n] == 0 {
+			t.deadSince[n] = t.view.Head.Number
+		}
+		if strings.HasPrefix(bound[n], "foreign:") && !deep(t.deadSince[n], t.cfg.Confirmations, t.view.Head.Number) {
+			continue
+		}
+		if id := bound[n]; at[n] == nil && id != "" && !strings.Contains(id, ":") {
+			// A payment that was final is not in flight; its own bytes go out again.
+			if err := t.reopen(ctx, id); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.fill(ctx, n, bound[n], at[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *turn) fill(ctx context.Context, nonce uint64, bound string, replaces *storage.Payment) error {
+	price, err := t.price(ctx)
+	if err != nil {
+		return err
+	}
+	f := &storage.Payment{ID: newID(nonce), Kind: storage.Filler, Time: t.clock.Now().Unix(), State: storage.Signed,
+		Account: t.account, Nonce: nonce, To: t.account, Value: new(big.Int), Gas: gasTransfer}
+	if bound != "" && !strings.Contains(bound, ":") {
+		f.Replaces = bound
+	}
+	if replaces != nil {
+		price = price.above(replaces)
+	}
+	if err := t.sign(ctx, f, price); err != nil {
+		return err
+	}
+	if err := t.lease.Open(ctx, bound, f)[0]; err != nil {
+		return err
+	}
+	t.log.Warn("using up a nonce with a transaction that moves nothing", "nonce", nonce, "was", bound, "tx", f.Last().Hash)
+	return t.commit(ctx, f)
+}

@@ -1,0 +1,411 @@
+package payouts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// rowTime is how the manual prints the time of a pending row, in local time.
+const rowTime = "2006-01-02 15:04:05"
+
+// Resolve is the maintenance run of RESOLVE_PAYOUT=1: the same advance as
+// always, with an operator's authority to take the lock and to credit back what
+// provably never left. It prints the manual's lines.
+func (p *Payer) Resolve(ctx context.Context) error {
+	if err := p.takeLock(ctx); err != nil {
+		return err
+	}
+	p.resolving = true
+	defer func() { p.resolving = false }()
+	return p.hold(ctx, func(t *turn) error {
+		if err := t.resolve(ctx); err != nil {
+			return err
+		}
+		if err := t.lease.Note(ctx, "halt", ""); err != nil {
+			return err
+		}
+		t.halted = false
+		t.log.Info("Payouts unlocked")
+		t.log.Info("Now you have to restart payouts module with RESOLVE_PAYOUT=0 for normal run")
+		return nil
+	})
+}
+
+// takeLock takes the lock from whoever holds it, by the operator's word.
+func (p *Payer) takeLock(ctx context.Context) error {
+	holder, err := p.ledger.LockValue(ctx)
+	if err != nil || holder == "" {
+		return err
+	}
+	lease, err := p.ledger.Acquire(ctx, p.owner.String(), holder, 0)
+	if err != nil {
+		return err
+	}
+	p.log.Warn("the payments lock was taken from its holder", "holder", holder)
+	p.known = lease.Step()
+	return nil
+}
+
+func (t *turn) resolve(ctx context.Context) error {
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	if len(t.rows) == 0 {
+		t.log.Info("No pending payments to resolve")
+	}
+	for _, err := range t.bad {
+		t.log.Error("a row is set aside", "err", err)
+	}
+	t.put = &putOff{}
+	begun := t.meta.ChainID != 0
+	if begun {
+		if err := t.advance(ctx); err != nil {
+			return err
+		}
+	} else if err := t.look(ctx); err != nil {
+		return err
+	}
+	old, err := t.searchOldRows(ctx)
+	if err != nil {
+		return err
+	}
+	credit := t.put.voids
+	t.put = nil
+	for _, r := range old {
+		if r.found == nil && !r.inPool {
+			credit = append(credit, voiding{row: r.PendingRow})
+		}
+	}
+	if len(credit) > 0 {
+		t.log.Info("Will credit back following balances:")
+		for _, c := range credit {
+			t.log.Info(fmt.Sprintf("Address: %s, Amount: %d Shannon, %s", c.row.Login, int64(c.row.Amount), time.Unix(c.row.Time, 0).Format(rowTime)))
+		}
+	}
+	for _, c := range credit {
+		if c.payment != nil {
+			err = t.void(ctx, c.payment, c.fate, c.why, c.reject)
+		} else {
+			err = t.lease.CreditBackOld(ctx, c.row)
+		}
+		if err != nil {
+			return err
+		}
+		t.log.Info(fmt.Sprintf("Credited %d Shannon back to %s", int64(c.row.Amount), c.row.Login))
+	}
+	if err := t.bookOldRows(ctx, old); err != nil {
+		return err
+	}
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	for _, p := range t.open {
+		if p.Kind == storage.ToMiner && p.State == storage.Signed {
+			t.log.Info(fmt.Sprintf("Payment to %s (nonce %d, tx %s) is already broadcast; completing it, not crediting back", p.Login, p.Nonce, p.Last().Hash))
+		}
+	}
+	if !begun {
+		return nil
+	}
+	// Giving a payment up may have left a nonce that others wait behind.
+	return t.fillDeadNonces(ctx)
+}
+
+// putOff collects what advance would give up, so that it is announced first.
+type putOff struct{ voids []voiding }
+
+// voiding is one credit back: of a payment of ours, or of an old row alone.
+type voiding struct {
+	row         storage.PendingRow
+	payment     *storage.Payment
+	fate        storage.NonceFate
+	why, reject string
+}
+
+// oldRow is a pending row of an older pool, and what became of its money.
+type oldRow struct {
+	storage.PendingRow
+	found  *common.Hash // the transaction that paid it, in a block
+	inPool bool         // it may still be mined
+	why    string
+}
+
+// settleOldRows books those rows of an older pool that the chain shows as paid.
+// The others want an operator, because the older pool may still be running.
+func (t *turn) settleOldRows(ctx context.Context) error {
+	if err := t.read(ctx); err != nil {
+		return err
+	}
+	if len(t.oldRows()) == 0 {
+		return nil
+	}
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	old, err := t.searchOldRows(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.bookOldRows(ctx, old); err != nil {
+		return err
+	}
+	left := 0
+	for _, r := range old {
+		if r.found == nil {
+			left++
+			t.log.Error("Previous payout failed, you have to resolve it", "row", r.Row(), "since", time.Unix(r.Time, 0).Format(rowTime))
+		}
+	}
+	if left > 0 {
+		return halt(HaltOldRows, "%d pending payments of an older pool are not resolved; stop that pool, then run once with RESOLVE_PAYOUT=1", left)
+	}
+	return nil
+}
+
+func (t *turn) bookOldRows(ctx context.Context, old []oldRow) error {
+	for _, r := range old {
+		switch {
+		case r.found != nil:
+			if err := t.lease.PaidOld(ctx, r.PendingRow, *r.found, t.clock.Now().Unix()); err != nil {
+				return err
+			}
+			t.log.Info("a payment of an older pool is on the chain; booked as paid", "login", r.Login, "amountShannon", int64(r.Amount), "tx", *r.found)
+		case r.inPool:
+			t.log.Warn(fmt.Sprintf("Payment to %s is already broadcast; completing it, not crediting back", r.Login), "why", r.why)
+		}
+	}
+	return nil
+}
+
+// searchOldRows looks for the money of every pending row without a record:
+// first where open-etc-pool wrote its hash, then on the chain from an hour
+// before the row's time, then in the node's pool.
+func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
+	rows := t.oldRows()
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	used := map[common.Hash]bool{}
+	pool, poolKnown, err := t.poolTransactions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mined, err := t.minedSince(ctx, rows[0].Time-3600)
+	if err != nil {
+		return nil, err
+	}
+	var out []oldRow
+	for _, r := range rows {
+		o := oldRow{PendingRow: r}
+		hash, written, err := t.ledger.OldHash(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		pays := func(tx rpc.Transaction) bool {
+			return !used[tx.Hash] && (written && tx.Hash == hash || tx.To != nil && util.SameLogin(tx.To.Hex(), r.Login) && tx.Value.Cmp(r.Amount.Wei()) == 0)
+		}
+		for _, tx := range mined {
+			if !pays(tx) {
+				continue
+			}
+			booked, err := t.booked(ctx, r.Login, tx.Hash)
+			if err != nil {
+				return nil, err
+			}
+			if !booked {
+				o.found, used[tx.Hash] = &tx.Hash, true
+				break
+			}
+		}
+		if o.found == nil {
+			switch i := slices.IndexFunc(pool, pays); {
+			case i >= 0:
+				o.inPool, o.why, used[pool[i].Hash] = true, "transaction "+pool[i].Hash.Hex()+" waits in the node's pool", true
+			case !poolKnown:
+				o.inPool, o.why = true, "the node's pool holds transactions of the account and does not show them"
+			}
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// booked says whether a transaction is in the miner's history already.
+func (t *turn) booked(ctx context.Context, login string, tx common.Hash) (bool, error) {
+	rows, err := t.ledger.History(ctx, login, 0)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(rows, func(r storage.Paid) bool { return r.Hash == tx }), nil
+}
+
+// poolTransactions reads what the node's pool holds of the account; known is
+// false when it holds something and does not show what.
+func (t *turn) poolTransactions(ctx context.Context) (txs []rpc.Transaction, known bool, err error) {
+	shown, hashes, err := t.chain.PoolHas(ctx, t.account)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the node's pool: %w", err)
+	}
+	if !shown {
+		pending, err := t.chain.PendingNonce(ctx, t.account)
+		return nil, err == nil && pending <= t.view.Nonce, err
+	}
+	for _, h := range hashes {
+		tx, err := t.chain.TransactionByHash(ctx, h)
+		if errors.Is(err, rpc.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read transaction %s: %w", h, err)
+		}
+		txs = append(txs, tx)
+	}
+	return txs, true, nil
+}
+
+// minedSince reads the account's transactions from the time on. Where the node
+// keeps old state, only blocks that hold one of them are read.
+func (t *turn) minedSince(ctx context.Context, since int64) ([]rpc.Transaction, error) {
+	first, err := t.blockAt(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	start := uint64(0)
+	if first > 0 {
+		start, err = t.chain.NonceAt(ctx, t.account, first-1)
+	}
+	if err != nil {
+		if errors.Is(err, rpc.ErrUnknown) {
+			return nil, fmt.Errorf("read the account's nonce at block %d: %w", first, err)
+		}
+		return t.scanFrom(ctx, first)
+	}
+	var txs []rpc.Transaction
+	for n := start; n < t.view.Nonce; n++ {
+		tx, _, err := t.locate(ctx, n, first)
+		if err != nil {
+			return nil, err
+		}
+		if tx != nil {
+			txs = append(txs, *tx)
+		}
+	}
+	return txs, nil
+}
+
+// scanFrom reads every block, because the node keeps no old state.
+func (t *turn) scanFrom(ctx context.Context, first uint64) ([]rpc.Transaction, error) {
+	t.log.Warn("the node keeps no old state; reading every block", "from", first, "to", t.view.Head.Number)
+	var txs []rpc.Transaction
+	for n := first; n <= t.view.Head.Number; n++ {
+		b, err := t.chain.BlockWithTransactions(ctx, n)
+		if err != nil {
+			return nil, fmt.Errorf("read block %d: %w", n, err)
+		}
+		for _, tx := range b.Transactions {
+			if tx.From == t.account {
+				txs = append(txs, tx)
+			}
+		}
+		if (n-first)%5000 == 4999 {
+			t.log.Info("reading blocks", "block", n, "to", t.view.Head.Number)
+		}
+	}
+	return txs, nil
+}
+
+// blockAt is the first block not older than the time.
+func (t *turn) blockAt(ctx context.Context, since int64) (uint64, error) {
+	lo, hi := uint64(0), t.view.Head.Number
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		b, err := t.chain.BlockByNumber(ctx, mid)
+		if err != nil {
+			return 0, fmt.Errorf("read block %d: %w", mid, err)
+		}
+		if int64(b.Time) >= since {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo, nil
+}
+
+// RecordByHand books a transaction that the operator made to a miner by hand
+// and that the books do not know, after a look at the chain.
+func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
+	return p.hold(ctx, func(t *turn) error {
+		found, err := t.ownTransaction(ctx, tx)
+		if err != nil {
+			return err
+		}
+		login, err := t.loginOf(ctx, addressOf(found.To))
+		if err != nil {
+			return err
+		}
+		if login == "" {
+			return fmt.Errorf("transaction %s pays %s, which is no miner of this pool", tx, addressOf(found.To))
+		}
+		amount, dust, err := util.ShannonFromWei(found.Value)
+		if err != nil {
+			return err
+		}
+		if dust.Sign() > 0 {
+			amount++ // never book less than was paid
+		}
+		r := ByHandRecord{Login: login, Amount: amount, Hash: tx, Time: t.clock.Now().Unix()}
+		if err := t.journal.Append(Record{ByHand: &r}); err != nil {
+			return err
+		}
+		if err := t.lease.Record(ctx, r.Login, r.Amount, r.Hash, r.Time); err != nil {
+			return err
+		}
+		t.log.Info("recorded a payment made by hand", "login", login, "amountShannon", int64(amount), "tx", tx)
+		return nil
+	})
+}
+
+// Ignore writes down that a transaction of the account was no payout.
+func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
+	return p.hold(ctx, func(t *turn) error {
+		found, err := t.ownTransaction(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := t.lease.Foreign(ctx, t.account, found.Nonce, tx); err != nil {
+			return err
+		}
+		t.log.Info("the transaction is no payout", "nonce", found.Nonce, "tx", tx)
+		return nil
+	})
+}
+
+// ownTransaction reads a transaction that the account made and that is in a
+// block, and did what it was meant to.
+func (t *turn) ownTransaction(ctx context.Context, tx common.Hash) (rpc.Transaction, error) {
+	found, err := t.chain.TransactionByHash(ctx, tx)
+	if err != nil {
+		return rpc.Transaction{}, fmt.Errorf("look up transaction %s: %w", tx, err)
+	}
+	if found.From != t.account {
+		return rpc.Transaction{}, fmt.Errorf("transaction %s was made by %s, not by %s", tx, found.From, t.account)
+	}
+	receipts, errs := t.chain.Receipts(ctx, []common.Hash{tx})
+	if errs[0] != nil {
+		return rpc.Transaction{}, fmt.Errorf("read the receipt of transaction %s: %w", tx, errs[0])
+	}
+	if receipts[0].Status != 1 {
+		return rpc.Transaction{}, fmt.Errorf("transaction %s failed in block %d; it moved nothing", tx, receipts[0].BlockNumber)
+	}
+	return found, nil
+}
