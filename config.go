@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/api"
+	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
+	"github.com/open-ethereum-pool/open-ethereum-pool/proxy"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// Networks whose rules the pool knows (network).
+const (
+	networkEthereum = "ethereum" // Ethash; 5, 3, 2 coins a block
+	networkClassic  = "classic"  // Etchash (ECIP-1099), eras (ECIP-1017)
+	networkMordor   = "mordor"   // Classic's test network
+)
+
+// Config is the whole configuration. Which sections are enabled says what the
+// process does; a section that is left out does nothing.
+type Config struct {
+	Threads int    `json:"threads"` // GOMAXPROCS; 0 is one per core
+	Coin    string `json:"coin"`    // prefix of every key in Redis
+	Name    string `json:"name"`    // of this instance, in Redis and on pages
+	Network string `json:"network"` // ethereum, classic or mordor; empty goes by the coin
+
+	Proxy                 proxy.Config           `json:"proxy"`
+	API                   api.Config             `json:"api"`
+	UpstreamCheckInterval util.Duration          `json:"upstreamCheckInterval"` // between looks at the nodes' health
+	Upstream              []proxy.Upstream       `json:"upstream"`
+	Redis                 storage.Config         `json:"redis"`
+	Unlocker              payouts.UnlockerConfig `json:"unlocker"`
+	Payouts               payouts.Config         `json:"payouts"`
+	Metrics               MetricsConfig          `json:"metrics"`
+	Log                   LogConfig              `json:"log"`
+
+	// Keys of older pools.
+
+	CoinSolo        util.Ignored `json:"coin-solo" ignored:"every block is shared among its round's miners"`
+	PPLNS           util.Ignored `json:"pplns" ignored:"every block is shared among its round's miners by their shares in it, not by the last N shares"`
+	CoinName        util.Ignored `json:"coin-name" ignored:"use network"`
+	Algo            util.Ignored `json:"algo" ignored:"network says whether shares are Ethash or Etchash"`
+	Exchange        util.Ignored `json:"exchange" ignored:"no prices are fetched"`
+	NewrelicEnabled util.Ignored `json:"newrelicEnabled" ignored:"retired, use metrics.enabled"`
+	NewrelicName    util.Ignored `json:"newrelicName" ignored:"retired, use metrics.enabled"`
+	NewrelicKey     util.Ignored `json:"newrelicKey" ignored:"retired, use metrics.enabled"`
+	NewrelicVerbose util.Ignored `json:"newrelicVerbose" ignored:"retired, use metrics.enabled"`
+}
+
+// MetricsConfig is the section "metrics": numbers for Prometheus.
+type MetricsConfig struct {
+	Enabled bool   `json:"enabled"`
+	Listen  string `json:"listen"` // HOST:PORT; not for the public
+}
+
+// LogConfig is the section "log".
+type LogConfig struct {
+	Format string `json:"format"` // text for people, json for programs
+	Level  string `json:"level"`  // debug, info, warn or error
+}
+
+// defaultConfig holds the value of every key that is left out. There is none for
+// coin: a wrong prefix would show empty books.
+func defaultConfig() Config {
+	return Config{
+		Name:                  "main",
+		Proxy:                 proxy.DefaultConfig(),
+		API:                   api.DefaultConfig(),
+		UpstreamCheckInterval: util.Duration(5 * time.Second),
+		Redis:                 storage.DefaultConfig(),
+		Unlocker:              payouts.DefaultUnlockerConfig(),
+		Payouts:               payouts.DefaultConfig(),
+		Metrics:               MetricsConfig{Listen: "127.0.0.1:8081"},
+		Log:                   LogConfig{Format: "text", Level: "info"},
+	}
+}
+
+// LoadConfig reads and checks a configuration file. Every error is a line that
+// names the file, the line and the key, and what would be valid; all are
+// reported together. The warnings are for the operator to read at every start.
+func LoadConfig(path string) (cfg Config, warnings []string, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return Config{}, nil, fmt.Errorf("find the directory of %s: %w", path, err)
+	}
+	cfg = defaultConfig()
+	src, err := util.DecodeStrict(path, data, &cfg)
+	if err != nil {
+		return Config{}, src.Warnings, err
+	}
+	cfg.complete(dir)
+	if err := cfg.Validate(); err != nil {
+		return Config{}, src.Warnings, src.Locate(err)
+	}
+	warnings = src.Warnings
+	for _, w := range cfg.warnings() {
+		warnings = append(warnings, path+": "+w)
+	}
+	return cfg, warnings, nil
+}
+
+// complete settles what one key says for others. The directory is the
+// configuration file's.
+func (c *Config) complete(dir string) {
+	switch {
+	case c.Network != "":
+	case c.Unlocker.Network != "":
+		c.Network = c.Unlocker.Network
+	case strings.Trim(c.Coin, "{}") == "etc":
+		c.Network = networkClassic
+	default:
+		c.Network = networkEthereum
+	}
+	if c.Unlocker.Network == "" {
+		c.Unlocker.Network = c.Network
+	}
+	c.Proxy.Network = c.Network
+	c.Redis.Complete()
+	c.Payouts.Complete(dir)
+}
+
+var validCoin = regexp.MustCompile(`^[a-zA-Z0-9_{}-]+$`)
+
+// hashTag is the part of a key that alone decides its slot in a cluster, so that
+// one script may touch all keys of a coin.
+var hashTag = regexp.MustCompile(`^[^{}]*\{[^{}]+\}[^{}]*$`)
+
+// Validate reports every wrong value: first what concerns all, then section by
+// section, in the order in which a reader of the example finds them.
+func (c Config) Validate() error {
+	var f util.Faults
+	f.Unless(c.Threads >= 0, "threads", "is %d, want 0 (one per core) or more", c.Threads)
+	f.Unless(validCoin.MatchString(c.Coin), "coin", `is %q, want the prefix of the keys in Redis, such as "eth"`, c.Coin)
+	f.Unless(c.Name != "", "name", `is empty, want a name for this instance, such as "main"`)
+	networks := []string{networkEthereum, networkClassic, networkMordor}
+	f.Unless(slices.Contains(networks, c.Network), "network", "is %q, want one of %q", c.Network, networks)
+	f.Unless(c.Unlocker.Network == c.Network, "unlocker.network", "is %q, want the same as network, %q", c.Unlocker.Network, c.Network)
+	if c.Metrics.Enabled {
+		f.Check("metrics.listen", util.CheckHostPort(c.Metrics.Listen))
+	}
+	formats, levels := []string{"text", "json"}, []string{"debug", "info", "warn", "error"}
+	f.Unless(slices.Contains(formats, c.Log.Format), "log.format", "is %q, want one of %q", c.Log.Format, formats)
+	f.Unless(slices.Contains(levels, c.Log.Level), "log.level", "is %q, want one of %q", c.Log.Level, levels)
+	if c.Redis.Mode == storage.ModeCluster {
+		f.Unless(hashTag.MatchString(c.Coin), "coin", `is %q, want a hash tag such as "{eth}" because redis.mode is %q`, c.Coin, c.Redis.Mode)
+	}
+
+	errs := []error{f.Err(), c.Proxy.Validate(), c.API.Validate()}
+	if c.Proxy.Enabled {
+		errs = append(errs, proxy.ValidateUpstreams(c.Upstream))
+	}
+	return errors.Join(append(errs, c.Redis.Validate(), c.Unlocker.Validate(), c.Payouts.Validate())...)
+}
+
+// warnings tells what is valid and probably not meant.
+func (c Config) warnings() (w []string) {
+	if !c.Proxy.Enabled && !c.API.Enabled && !c.Unlocker.Enabled && !c.Payouts.Enabled {
+		w = append(w, "nothing is enabled: set proxy.enabled, api.enabled, unlocker.enabled or payouts.enabled")
+	}
+	if c.Payouts.Enabled && (c.Proxy.Enabled || c.API.Enabled) {
+		w = append(w, "payouts.enabled is true beside proxy or api: run payouts in a process of its own")
+	}
+	return w
+}

@@ -1,0 +1,163 @@
+// Command open-ethereum-pool is a mining pool for Ethereum-style proof-of-work
+// coins. Which of its modules run is said by the configuration:
+//
+//	open-ethereum-pool [config.json] [verb] [arguments]
+//
+// main.go reads the command line and starts what is enabled; verbs.go are the
+// commands an operator types; config.go is the whole configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+	_ "time/tzdata" // payouts.timeZone works on machines without zone files
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+)
+
+// Exit statuses, for scripts and monitoring.
+const (
+	exitOK          = 0
+	exitError       = 1 // something failed; the log says what
+	exitUsage       = 2 // wrong command line or configuration
+	exitHalted      = 3 // payouts are halted; nothing was lost, the reason is said
+	exitPartly      = 4 // some who were due could not be paid
+	exitInterrupted = 5 // ended by a signal before the session was done
+)
+
+// shutdownTimeout is how long modules have to end after SIGTERM or SIGINT.
+const shutdownTimeout = 4 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process at once
+		time.AfterFunc(shutdownTimeout, func() { os.Exit(exitInterrupted) })
+	})
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// command carries out one command line and returns the exit status.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	path, verb, rest, err := parseArgs(args)
+	if errors.Is(err, errHelp) {
+		fmt.Fprint(stdout, usage())
+		return exitOK
+	}
+	if err == nil {
+		verb, err = withResolve(verb)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%v\ntry: open-ethereum-pool --help\n", err)
+		return exitUsage
+	}
+	cfg, warnings, err := LoadConfig(path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	log := newLogger(cfg.Log, stderr)
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	if cfg.Threads > 0 {
+		runtime.GOMAXPROCS(cfg.Threads)
+	}
+	a := &app{cfg: cfg, log: log, out: stdout, args: rest, path: path}
+	err = verbs[verb].run(ctx, a)
+	return status(ctx, log, err)
+}
+
+// status turns what a verb returned into an exit status, and says it once.
+func status(ctx context.Context, log *slog.Logger, err error) int {
+	var h *payouts.Halt
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errPartly):
+		return exitPartly
+	case errors.As(err, &h):
+		log.Error("payouts halted", "reason", h.Reason, "err", err)
+		return exitHalted
+	case ctx.Err() != nil:
+		return exitInterrupted
+	}
+	log.Error("stopped", "err", err)
+	return exitError
+}
+
+// serve runs every module that the configuration enables until ctx ends.
+func serve(ctx context.Context, a *app) error {
+	db, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	if a.cfg.Payouts.Enabled {
+		g.Go(func() error { return a.runPayouts(ctx, db) })
+	}
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return err
+	} else if err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	a.log.Info("stopped cleanly")
+	return nil
+}
+
+// runPayouts runs the payouts module. A node that does not answer at the start
+// is waited for: it may be starting as well.
+func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
+	a.log.Info("payouts", "account", a.cfg.Payouts.Address, "signer", a.cfg.Payouts.Signer.Type, "thresholdShannon", int64(a.cfg.Payouts.Threshold),
+		"window", a.cfg.Payouts.Window, "confirmations", a.cfg.Payouts.Confirmations, "journal", a.cfg.Payouts.Journal)
+	for {
+		p, closeAll, err := a.openPayer(ctx, db)
+		switch {
+		case err == nil:
+			defer closeAll()
+			return p.Run(ctx)
+		case !errors.Is(err, rpc.ErrUnknown):
+			return err
+		}
+		a.log.Warn("the node does not answer; trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(nodeRetry):
+		}
+	}
+}
+
+const nodeRetry = 3 * time.Second
+
+func newLogger(cfg LogConfig, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.Level)) // validated with the configuration
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.DateTime, NoColor: !isTerminal(w)}))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// Config is the section "proxy" of the configuration: what miners connect to.
+type Config struct {
+	Enabled              bool          `json:"enabled"`
+	Listen               string        `json:"listen"`               // HOST:PORT of getwork over HTTP
+	LimitHeadersSize     int           `json:"limitHeadersSize"`     // bytes
+	LimitBodySize        int64         `json:"limitBodySize"`        // bytes
+	BehindReverseProxy   bool          `json:"behindReverseProxy"`   // take a miner's IP from X-Forwarded-For
+	BlockRefreshInterval util.Duration `json:"blockRefreshInterval"` // between looks for new work
+	StateUpdateInterval  util.Duration `json:"stateUpdateInterval"`  // between reports of the node's state to Redis
+	Difficulty           int64         `json:"difficulty"`           // of a share, in hashes
+	HashrateExpiration   util.Duration `json:"hashrateExpiration"`   // of a miner's samples in Redis
+	HealthCheck          bool          `json:"healthCheck"`          // no work for miners while Redis fails
+	MaxFails             int64         `json:"maxFails"`             // failures until that
+
+	Stratum StratumConfig  `json:"stratum"`
+	Policy  PolicyConfig   `json:"policy"`
+	VarDiff *VarDiffConfig `json:"varDiff"` // nil: every share has the one Difficulty
+
+	StratumNiceHash util.Ignored `json:"stratum_nice_hash" ignored:"proxy.stratum speaks EthereumStratum/1.0.0 on its own port"`
+	StratumHostname util.Ignored `json:"stratumHostname" ignored:"the pages show the name they are opened under"`
+	Debug           util.Ignored `json:"debug" ignored:"use log.level \"debug\""`
+
+	// Network chooses Ethash or Etchash; it is the configuration's "network".
+	Network string `json:"-"`
+}
+
+// StratumConfig is the section "proxy.stratum": lines of JSON over TCP.
+type StratumConfig struct {
+	Enabled  bool          `json:"enabled"`
+	Listen   string        `json:"listen"`   // HOST:PORT
+	Timeout  util.Duration `json:"timeout"`  // without a line from the miner
+	MaxConn  int           `json:"maxConn"`  // connections at once
+	TLS      bool          `json:"tls"`      // with the two files below, PEM
+	CertFile string        `json:"certFile"` // relative to the working directory, as in open-etc-pool-friends
+	KeyFile  string        `json:"keyFile"`
+}
+
+// VarDiffConfig is the section "proxy.varDiff": the share difficulty follows the
+// miner's speed. Writing the section turns it on.
+type VarDiffConfig struct {
+	Enabled         bool         `json:"enabled"`
+	MinDiff         int64        `json:"minDiff"`
+	MaxDiff         int64        `json:"maxDiff"`
+	TargetTime      int64        `json:"targetTime"`      // seconds between two shares
+	VariancePercent util.Percent `json:"variancePercent"` // of TargetTime, without a change
+	MaxJump         util.Percent `json:"maxJump"`         // of the difficulty, in one change
+}
+
+// SetDefaults fills in what a written section leaves out.
+func (c *VarDiffConfig) SetDefaults() {
+	*c = VarDiffConfig{
+		Enabled: true, MinDiff: 1_000_000_000, MaxDiff: 100_000_000_000, TargetTime: 15,
+		VariancePercent: 30 * util.OnePercent, MaxJump: 50 * util.OnePercent,
+	}
+}
+
+// PolicyConfig is the section "proxy.policy": who may mine, and how badly.
+type PolicyConfig struct {
+	Workers         int           `json:"workers"`         // goroutines that ban
+	ResetInterval   util.Duration `json:"resetInterval"`   // until an IP's record is forgotten
+	RefreshInterval util.Duration `json:"refreshInterval"` // between reads of blacklist and whitelist
+	BlacklistFile   string        `json:"blacklist_file"`  // more logins and IPs, a JSON list; empty for none
+	Banning         BanningConfig `json:"banning"`
+	Limits          LimitsConfig  `json:"limits"`
+}
+
+// BanningConfig is the section "proxy.policy.banning".
+type BanningConfig struct {
+	Enabled         bool         `json:"enabled"`
+	IPSet           string       `json:"ipset"`           // name of the set; empty bans inside the pool only
+	Timeout         int64        `json:"timeout"`         // of a ban, seconds
+	InvalidPercent  util.Percent `json:"invalidPercent"`  // of a miner's shares, from which he is banned
+	CheckThreshold  int32        `json:"checkThreshold"`  // shares between two looks at that
+	MalformedLimit  int32        `json:"malformedLimit"`  // requests that are no requests, until a ban
+	Fail2banCommand string       `json:"fail2banCommand"` // run instead of ipset; empty for none
+}
+
+// LimitsConfig is the section "proxy.policy.limits": connections of one IP.
+type LimitsConfig struct {
+	Enabled   bool          `json:"enabled"`
+	Limit     int32         `json:"limit"`     // connections to begin with
+	Grace     util.Duration `json:"grace"`     // after the start, without limits
+	LimitJump int32         `json:"limitJump"` // connections more for every valid share
+}
+
+// Upstream is one element of the list "upstream": a node that gives work, the
+// first in good health preferred.
+type Upstream struct {
+	Name    string        `json:"name"`
+	URL     string        `json:"url"`
+	Timeout util.Duration `json:"timeout"`
+}
+
+// SetDefaults fills in what an element leaves out.
+func (u *Upstream) SetDefaults() { u.Timeout = util.Duration(10 * time.Second) }
+
+// DefaultConfig holds the value of every key that is left out.
+func DefaultConfig() Config {
+	return Config{
+		Listen:               "0.0.0.0:8888",
+		LimitHeadersSize:     1024,
+		LimitBodySize:        256,
+		BlockRefreshInterval: util.Duration(120 * time.Millisecond),
+		StateUpdateInterval:  util.Duration(3 * time.Second),
+		Difficulty:           2_000_000_000,
+		HashrateExpiration:   util.Duration(3 * time.Hour),
+		HealthCheck:          true,
+		MaxFails:             100,
+		Stratum: StratumConfig{
+			Listen:  "0.0.0.0:8008",
+			Timeout: util.Duration(2 * time.Minute),
+			MaxConn: 8192,
+		},
+		Policy: PolicyConfig{
+			Workers:         8,
+			ResetInterval:   util.Duration(time.Hour),
+			RefreshInterval: util.Duration(time.Minute),
+			Banning: BanningConfig{
+				IPSet: "blacklist", Timeout: 1800, InvalidPercent: 30 * util.OnePercent,
+				CheckThreshold: 30, MalformedLimit: 5,
+			},
+			Limits: LimitsConfig{Limit: 30, Grace: util.Duration(5 * time.Minute), LimitJump: 10},
+		},
+	}
+}
+
+// Validate reports every wrong value as a util.KeyError. What is not enabled may
+// hold placeholders and is not looked at.
+func (c Config) Validate() error {
+	if !c.Enabled {
+		return nil
+	}
+	var f util.Faults
+	f.Check("proxy.listen", util.CheckHostPort(c.Listen))
+	f.Unless(c.LimitHeadersSize >= 1, "proxy.limitHeadersSize", "is %d, want at least 1 byte", c.LimitHeadersSize)
+	f.Unless(c.LimitBodySize >= 1, "proxy.limitBodySize", "is %d, want at least 1 byte", c.LimitBodySize)
+	f.Unless(c.Difficulty >= 1, "proxy.difficulty", "is %d, want at least 1", c.Difficulty)
+	f.Unless(c.MaxFails >= 1, "proxy.maxFails", "is %d, want at least 1", c.MaxFails)
+	c.Stratum.check(&f)
+	c.Policy.check(&f)
+	if v := c.VarDiff; v != nil && v.Enabled {
+		f.Unless(v.MinDiff >= 1, "proxy.varDiff.minDiff", "is %d, want at least 1", v.MinDiff)
+		f.Unless(v.MaxDiff >= v.MinDiff, "proxy.varDiff.maxDiff", "is %d, want at least proxy.varDiff.minDiff, %d", v.MaxDiff, v.MinDiff)
+		f.Unless(v.TargetTime >= 1, "proxy.varDiff.targetTime", "is %d, want at least 1 second", v.TargetTime)
+		f.Unless(v.MaxJump > 0, "proxy.varDiff.maxJump", "is 0, want more than 0 percent")
+	}
+	return f.Err()
+}
+
+func (c StratumConfig) check(f *util.Faults) {
+	if !c.Enabled {
+		return
+	}
+	f.Check("proxy.stratum.listen", util.CheckHostPort(c.Listen))
+	f.Unless(c.MaxConn >= 1, "proxy.stratum.maxConn", "is %d, want at least 1", c.MaxConn)
+	if c.TLS {
+		f.Unless(c.CertFile != "", "proxy.stratum.certFile", "is not set, want a PEM file for proxy.stratum.tls")
+		f.Unless(c.KeyFile != "", "proxy.stratum.keyFile", "is not set, want a PEM file for proxy.stratum.tls")
+	}
+}
+
+func (c PolicyConfig) check(f *util.Faults) {
+	f.Unless(c.Workers >= 1, "proxy.policy.workers", "is %d, want at least 1", c.Workers)
+	if b := c.Banning; b.Enabled {
+		f.Unless(b.Timeout >= 1, "proxy.policy.banning.timeout", "is %d, want at least 1 second", b.Timeout)
+		f.Unless(b.InvalidPercent > 0, "proxy.policy.banning.invalidPercent", "is 0, want more, or every miner is banned")
+		f.Unless(b.CheckThreshold >= 1, "proxy.policy.banning.checkThreshold", "is %d, want at least 1", b.CheckThreshold)
+		f.Unless(b.MalformedLimit >= 1, "proxy.policy.banning.malformedLimit", "is %d, want at least 1", b.MalformedLimit)
+	}
+	if l := c.Limits; l.Enabled {
+		f.Unless(l.Limit >= 1, "proxy.policy.limits.limit", "is %d, want at least 1", l.Limit)
+		f.Unless(l.LimitJump >= 0, "proxy.policy.limits.limitJump", "is %d, want 0 or more", l.LimitJump)
+	}
+}
+
+// ValidateUpstreams reports every wrong value of the list "upstream".
+func ValidateUpstreams(list []Upstream) error {
+	var f util.Faults
+	f.Unless(len(list) > 0, "upstream", "is empty, want at least one node that gives work")
+	names := map[string]bool{}
+	for i, u := range list {
+		at := fmt.Sprintf("upstream[%d]", i)
+		f.Unless(u.Name != "", at+".name", "is not set, want a name for logs and pages")
+		f.Unless(!names[u.Name], at+".name", "is %q, want another name than the others have", u.Name)
+		names[u.Name] = true
+		f.Check(at+".url", util.CheckURL(u.URL))
+	}
+	return f.Err()
+}

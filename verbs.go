@@ -1,0 +1,335 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// app is one command line: its configuration, log, output and arguments.
+type app struct {
+	cfg  Config
+	path string
+	log  *slog.Logger
+	out  io.Writer
+	args []string
+}
+
+// verb is one thing an operator can ask for.
+type verb struct {
+	args, help string
+	run        func(context.Context, *app) error
+}
+
+var verbs map[string]verb
+
+// verbOrder is the order of --help.
+var verbOrder = []string{"", "check", "run", "plan", "status", "audit", "resolve", "record", "ignore"}
+
+func init() {
+	verbs = map[string]verb{
+		"":        {"", "run every module that the configuration enables, until SIGTERM", serve},
+		"check":   {"", "validate the configuration and exit", check},
+		"run":     {"", "one payout session, then exit with a telling status", runOnce},
+		"plan":    {"", "what a session would pay and what blocks whom; writes nothing", plan},
+		"status":  {"", "lock, session, payments in flight, totals; writes nothing", showStatus},
+		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit},
+		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve},
+		"record":  {"HASH", "book a payment that was made by hand, after a look at the chain", record},
+		"ignore":  {"HASH", "say that a transaction of the pool's account was no payout", ignore},
+	}
+}
+
+var (
+	errHelp   = errors.New("help")
+	errPartly = errors.New("some miners who were due were not paid")
+)
+
+func usage() string {
+	var b strings.Builder
+	b.WriteString("usage: open-ethereum-pool [config.json] [verb] [arguments]\n\n")
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	for _, name := range verbOrder {
+		v := verbs[name]
+		if name == "" {
+			name = "(no verb)"
+		}
+		fmt.Fprintf(w, "  %s\t%s\n", strings.TrimSpace(name+" "+v.args), v.help)
+	}
+	w.Flush()
+	b.WriteString(`
+The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)
+in the environment is the verb resolve.
+
+exit status: 0 done, 1 failed, 2 wrong command line or configuration, 3 payouts
+are halted, 4 some who were due could not be paid, 5 interrupted
+`)
+	return b.String()
+}
+
+// parseArgs reads [config.json] [verb] [arguments].
+func parseArgs(args []string) (path, name string, rest []string, err error) {
+	path = "config.json"
+	for _, a := range args {
+		if a == "-h" || a == "--help" || a == "-help" || a == "help" {
+			return "", "", nil, errHelp
+		}
+		if strings.HasPrefix(a, "-") {
+			return "", "", nil, fmt.Errorf("unknown option %q", a)
+		}
+	}
+	if len(args) > 0 {
+		if _, isVerb := verbs[args[0]]; !isVerb || args[0] == "" {
+			path, args = args[0], args[1:]
+		}
+	}
+	if len(args) > 0 {
+		name, rest = args[0], args[1:]
+	}
+	v, ok := verbs[name]
+	if !ok {
+		return "", "", nil, fmt.Errorf("unknown verb %q, want one of %s", name, strings.Join(verbOrder[1:], ", "))
+	}
+	if want := len(strings.Fields(v.args)); len(rest) != want {
+		return "", "", nil, fmt.Errorf("%s takes %d arguments (%s), got %d", name, want, v.args, len(rest))
+	}
+	return path, name, rest, nil
+}
+
+// withResolve turns the start into the maintenance run when the environment
+// asks for it, as the manual says.
+func withResolve(name string) (string, error) {
+	text, set := os.LookupEnv("RESOLVE_PAYOUT")
+	if !set || text == "" {
+		return name, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return "", fmt.Errorf("RESOLVE_PAYOUT is %q, want 1, 0, True or False", text)
+	}
+	if on && (name == "" || name == "run") {
+		return "resolve", nil
+	}
+	return name, nil
+}
+
+func (a *app) openRedis(ctx context.Context) (*storage.DB, error) {
+	return storage.Open(ctx, a.cfg.Redis, a.cfg.Coin)
+}
+
+// openPayer opens everything payouts needs; closeAll gives it back.
+func (a *app) openPayer(ctx context.Context, db *storage.DB) (*payouts.Payer, func(), error) {
+	if !a.cfg.Payouts.Enabled {
+		return nil, nil, fmt.Errorf("%s: payouts.enabled is false, want true", a.path)
+	}
+	node, err := rpc.New(a.cfg.Payouts.Daemon, a.cfg.Payouts.Timeout.Std(), rpc.WithLogger(a.log))
+	if err != nil {
+		return nil, nil, fmt.Errorf("payouts.daemon: %w", err)
+	}
+	p, closeJournal, err := payouts.Open(ctx, a.cfg.Payouts, db, node, a.log)
+	if err != nil {
+		node.Close()
+		return nil, nil, err
+	}
+	return p, func() { closeJournal(); node.Close() }, nil
+}
+
+// withPayer runs one piece of work with an open Payer.
+func (a *app) withPayer(ctx context.Context, work func(*payouts.Payer) error) error {
+	db, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	p, closeAll, err := a.openPayer(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	return work(p)
+}
+
+func check(_ context.Context, a *app) error {
+	fmt.Fprintf(a.out, "%s is valid\n", a.path)
+	return nil
+}
+
+func runOnce(ctx context.Context, a *app) error {
+	return a.withPayer(ctx, func(p *payouts.Payer) error {
+		r, err := p.Session(ctx)
+		fmt.Fprintf(a.out, "paid %d of %d, %d in flight, %s coins\n", r.Paid, r.Due, r.InFlight, r.Amount.Coins())
+		for _, s := range r.Skipped {
+			fmt.Fprintf(a.out, "not paid: %s %s (%s)\n", s.Login, s.Reason, s.Why)
+		}
+		if err == nil && r.Paid < r.Due {
+			return errPartly
+		}
+		return err
+	})
+}
+
+func resolve(ctx context.Context, a *app) error {
+	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Resolve(ctx) })
+}
+
+func record(ctx context.Context, a *app) error {
+	tx, err := parseHash(a.args[0])
+	if err != nil {
+		return err
+	}
+	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.RecordByHand(ctx, tx) })
+}
+
+func ignore(ctx context.Context, a *app) error {
+	tx, err := parseHash(a.args[0])
+	if err != nil {
+		return err
+	}
+	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Ignore(ctx, tx) })
+}
+
+func parseHash(s string) (common.Hash, error) {
+	b, err := hexutil.Decode(s)
+	if err != nil || len(b) != common.HashLength {
+		return common.Hash{}, fmt.Errorf("%q is no transaction hash, want 0x and 64 hex digits", s)
+	}
+	return common.BytesToHash(b), nil
+}
+
+// plan opens no journal and takes no lock, so that it works beside a running
+// payouts process.
+func plan(ctx context.Context, a *app) error {
+	db, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	node, err := rpc.New(a.cfg.Payouts.Daemon, a.cfg.Payouts.Timeout.Std(), rpc.WithLogger(a.log))
+	if err != nil {
+		return fmt.Errorf("payouts.daemon: %w", err)
+	}
+	defer node.Close()
+	p, err := payouts.OpenToRead(ctx, a.cfg.Payouts, db, node, a.log)
+	if err != nil {
+		return err
+	}
+	pl, err := p.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	printPlan(a.out, pl)
+	return nil
+}
+
+func printPlan(out io.Writer, pl payouts.Plan) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "account\t%s\nbalance\t%s coins\nhead\tblock %d\nnext nonce\t%d\nin flight\t%d\n", pl.Account, weiCoins(pl.Balance), pl.Head, pl.Nonce, pl.InFlight)
+	fmt.Fprintf(w, "would pay\t%d miners, %s coins, fees at most %s coins\n", len(pl.Pay), pl.Total.Coins(), weiCoins(pl.FeesWei))
+	fmt.Fprintf(w, "next session\t%s\n", pl.Next.Format(time.DateTime+" MST"))
+	if pl.Stopped != nil {
+		fmt.Fprintf(w, "halted\t%s\n", pl.Stopped)
+	}
+	w.Flush()
+	for _, p := range pl.Pay {
+		fmt.Fprintf(w, "pay\t%s\t%d Shannon\tgas %d\tfee at most %s coins\n", p.Login, int64(p.Amount), p.Gas, weiCoins(p.FeeWei))
+	}
+	for _, s := range pl.Blocked {
+		fmt.Fprintf(w, "blocked\t%s\t%s\t%s\n", s.Login, s.Reason, s.Why)
+	}
+	for _, err := range pl.Problems {
+		fmt.Fprintf(w, "set aside\t%v\n", err)
+	}
+	w.Flush()
+}
+
+func weiCoins(wei *big.Int) string {
+	if wei == nil {
+		return "0"
+	}
+	s, dust, err := util.ShannonFromWei(wei)
+	if err != nil || dust.Sign() != 0 {
+		whole, frac := new(big.Int).QuoRem(wei, big.NewInt(1e18), new(big.Int))
+		return strings.TrimRight(fmt.Sprintf("%s.%018d", whole, frac), "0")
+	}
+	return s.Coins()
+}
+
+func showStatus(ctx context.Context, a *app) error {
+	db, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	s, err := payouts.ReadStatus(ctx, db)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	m := s.Meta
+	lock := s.Lock
+	if lock == "" {
+		lock = "free"
+	}
+	fmt.Fprintf(w, "lock\t%s\n", lock)
+	if m.Halt != "" {
+		fmt.Fprintf(w, "halted\t%s\n", m.Halt)
+	}
+	if m.ChainID == 0 {
+		fmt.Fprintf(w, "ledger\tnot used yet\n")
+	} else {
+		fmt.Fprintf(w, "account\t%s on chain id %d\nnonces\tfirst %d, next %d\nheartbeat\t%s\n", m.Account, m.ChainID, m.FirstNonce, m.NextNonce, when(m.Heartbeat))
+		fmt.Fprintf(w, "session\tbegun %s, ended %s, paid %d of %d, %s coins %s\n", when(m.Session.Started), when(m.Session.Ended), m.Session.Paid, m.Session.Due, m.Session.Amount.Coins(), m.Session.Result)
+	}
+	fmt.Fprintf(w, "totals\tbalance %s, pending %s, paid %s coins\n", s.Totals.Balance.Coins(), s.Totals.Pending.Coins(), s.Totals.Paid.Coins())
+	w.Flush()
+	for _, p := range s.Open {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d Shannon\tnonce %d\t%s\t%s\n", p.State, p.ID, p.Login, int64(p.Amount), p.Nonce, p.Last().Hash, p.Why)
+	}
+	for _, r := range s.Pending {
+		fmt.Fprintf(w, "pending row\t%s\t%s\n", r.Row(), when(r.Time))
+	}
+	for login, why := range s.Rejects {
+		fmt.Fprintf(w, "rejects\t%s\t%s\n", login, why)
+	}
+	return w.Flush()
+}
+
+func when(unix int64) string {
+	if unix == 0 {
+		return "-"
+	}
+	return time.Unix(unix, 0).Format(time.DateTime)
+}
+
+func audit(ctx context.Context, a *app) error {
+	db, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	report, err := db.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	report.Print(a.out)
+	if !report.Clean() {
+		return errors.New("the books do not add up")
+	}
+	return nil
+}
