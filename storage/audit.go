@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -168,26 +169,29 @@ func (a *auditor) records(ctx context.Context) error {
 	a.Open, a.Payments = len(open), len(open)+len(finals)
 	for part := range slices.Chunk(slices.Concat(open, finals), 500) {
 		rows := make([]*redis.FloatCmd, len(part))
-		if _, err := a.db.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		// The pipeline's own error is the first of its commands' errors.
+		_, _ = a.db.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			for i, p := range part {
-				if p.State == Signed {
+				if p.State == Signed || p.State == Held {
 					rows[i] = pipe.ZScore(ctx, a.db.Keys.PaymentsPending(), p.PendingRow())
 				} else {
 					rows[i] = pipe.ZScore(ctx, a.db.Keys.PaymentsAll(), p.Hash.Hex()+":"+p.PendingRow())
 				}
 			}
 			return nil
-		}); err != nil && err != redis.Nil {
-			return fmt.Errorf("read the rows of payments: %w", err)
-		}
+		})
 		for i, p := range part {
 			if p.Kind != ToMiner {
 				continue
 			}
-			missing := rows[i].Err() == redis.Nil
+			missing := errors.Is(rows[i].Err(), redis.Nil)
+			if err := rows[i].Err(); err != nil && !missing {
+				return fmt.Errorf("read the row of payment %s: %w", p.ID, err)
+			}
 			switch {
-			case p.State == Held:
+			case p.State == Held && missing:
 				a.of(p.Login).held += p.Amount
+			case p.State == Held: // its row was put back, and counts
 			case p.State == Signed && missing:
 				a.wrong(a.db.Keys.Payment(p.ID), "a signed payment has its pending row", "%s is missing", p.PendingRow())
 			case p.State != Signed && missing:
@@ -213,12 +217,17 @@ func (a *auditor) nonces(ctx context.Context) error {
 			a.wrong(key, "every nonce from the first to the next is bound", "nonce %d is bound to nothing", n)
 		}
 	}
-	count, err := a.db.rdb.HLen(ctx, key).Result()
+	names, err := a.db.rdb.HKeys(ctx, key).Result()
 	if err != nil {
 		return fmt.Errorf("read %s: %w", key, err)
 	}
-	if uint64(count) > m.NextNonce-m.FirstNonce && m.NextNonce >= m.FirstNonce {
-		a.wrong(key, "nothing is bound outside", "%d nonces are bound, want %d", count, m.NextNonce-m.FirstNonce)
+	// Below the first one there may be some: of a time before, when the account
+	// was ours already.
+	slices.Sort(names)
+	for _, name := range names {
+		if n, err := strconv.ParseUint(name, 10, 64); err != nil || n >= m.NextNonce {
+			a.wrong(key, "nothing is bound from the next nonce on", "nonce %q is bound, the next is %d", name, m.NextNonce)
+		}
 	}
 	return nil
 }
@@ -321,13 +330,37 @@ func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
 	return out, nil
 }
 
+// openTries is how often the books are read until they hold still.
+const openTries = 10
+
 // OpenBooks writes down, once, by how much the books of an older pool do not
 // add up, so that the audit can tell later losses from earlier ones.
 func (l *Lease) OpenBooks(ctx context.Context) error {
+	// Whoever credits a miner meanwhile, perhaps between our reads of two rows,
+	// changes the totals as well.
+	for range openTries {
+		before, err := l.db.Finances(ctx)
+		if err != nil {
+			return fmt.Errorf("open the books: %w", err)
+		}
+		fields, after, err := l.differences(ctx)
+		if err != nil {
+			return fmt.Errorf("open the books: %w", err)
+		}
+		if before == after {
+			return l.one(ctx, call{"open the books", openBooksScript, []string{l.db.Keys.Opening()}, fields})
+		}
+	}
+	return fmt.Errorf("open the books: they changed during each of %d readings", openTries)
+}
+
+// differences lists by how much the books do not add up: login and
+// BALANCE:PENDING:PAID, in pairs. It returns the totals they were compared with.
+func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
 	a := auditor{db: l.db, miners: map[string]*sums{}}
 	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records} {
 		if err := part(ctx); err != nil {
-			return fmt.Errorf("open the books: %w", err)
+			return nil, Miner{}, err
 		}
 	}
 	var total Miner
@@ -346,7 +379,7 @@ func (l *Lease) OpenBooks(ctx context.Context) error {
 		total.Paid += m.Paid
 		note(m)
 	}); err != nil {
-		return fmt.Errorf("open the books: %w", err)
+		return nil, Miner{}, err
 	}
 	for _, login := range slices.Sorted(maps.Keys(a.miners)) {
 		if !visited[login] {
@@ -355,8 +388,7 @@ func (l *Lease) OpenBooks(ctx context.Context) error {
 	}
 	f, err := l.db.Finances(ctx)
 	if err != nil {
-		return fmt.Errorf("open the books: %w", err)
+		return nil, Miner{}, err
 	}
-	fields = append(fields, "*", fmt.Sprintf("%s:%s:%s", f.Balance-total.Balance, f.Pending-total.Pending, f.Paid-total.Paid))
-	return l.one(ctx, call{"open the books", openBooksScript, []string{l.db.Keys.Opening()}, fields})
+	return append(fields, "*", fmt.Sprintf("%s:%s:%s", f.Balance-total.Balance, f.Pending-total.Pending, f.Paid-total.Paid)), f, nil
 }

@@ -18,14 +18,14 @@ import (
 //go:embed lua/*.lua
 var luaFiles embed.FS
 
-// script returns a verb's source, with the prelude in front of all but the two
-// that handle the lock itself.
+// script returns a verb's source, with the prelude in front of all but those
+// that handle the lock itself or only read.
 func script(name string) string {
 	src, err := luaFiles.ReadFile("lua/" + name + ".lua")
 	if err != nil {
 		panic(err) // the file is part of the binary
 	}
-	if name == "lock" || name == "unlock" {
+	if name == "lock" || name == "unlock" || name == "due" {
 		return string(src)
 	}
 	prelude, err := luaFiles.ReadFile("lua/prelude.lua")
@@ -41,7 +41,7 @@ var (
 	sentScript, finalScript, unfinalScript, voidScript = script("sent"), script("final"), script("unfinal"), script("void")
 	adoptScript, holdScript, foreignScript, buryScript = script("adopt"), script("hold"), script("foreign"), script("bury")
 	oldRowScript, recordScript                         = script("oldrow"), script("record")
-	rejectScript, openBooksScript                      = script("reject"), script("openbooks")
+	rejectScript, openBooksScript, dueScript           = script("reject"), script("openbooks"), script("due")
 )
 
 var (
@@ -190,7 +190,8 @@ func (l *Lease) Note(ctx context.Context, fieldValues ...any) error {
 }
 
 // Open debits each miner, writes the pending row and binds the payment to its
-// nonce. bound is what the nonce was bound to before: "" for the next nonce,
+// nonce. A payment whose id is open already, with the same fields, stays as it
+// is. bound is what the nonce was bound to before: "" for the next nonce,
 // else the entry that a filler takes over.
 func (l *Lease) Open(ctx context.Context, bound string, ps ...*Payment) []error {
 	k := l.db.Keys
@@ -223,6 +224,9 @@ func (l *Lease) Reinstate(ctx context.Context, ps ...*Payment) []error {
 // Attempts writes down the payment's attempts; before is how many the ledger
 // has so far.
 func (l *Lease) Attempts(ctx context.Context, p *Payment, before int) error {
+	if err := p.valid(); err != nil {
+		return err
+	}
 	raw, err := json.Marshal(p.Attempts)
 	if err != nil {
 		return fmt.Errorf("encode attempts of payment %s: %w", p.ID, err)
@@ -248,7 +252,7 @@ func (l *Lease) moneyKeys(p *Payment) []string {
 
 // Final books payments as final; each carries the winning Hash, Block,
 // BlockHash and FeeWei. held is what stays pending in the totals for payments
-// that are held.
+// that are held, those of ps included.
 func (l *Lease) Final(ctx context.Context, now int64, held util.Shannon, ps ...*Payment) []error {
 	k := l.db.Keys
 	return l.runPayments(ctx, ps, func(p *Payment) (call, error) {
@@ -257,12 +261,11 @@ func (l *Lease) Final(ctx context.Context, now int64, held util.Shannon, ps ...*
 			fee = new(big.Int)
 		}
 		keys := append(l.moneyKeys(p), k.Inflight(), k.Finals(), k.Rejects(), k.Hashes())
-		rest := held
 		if p.State == Held {
-			rest -= p.Amount
+			held -= p.Amount // for this one, and for those after it
 		}
 		return call{"book payment " + p.ID + " as final", finalScript, keys,
-			[]any{p.ID, string(p.Kind), p.Login, p.Amount.String(), p.Hash.Hex(), now, p.Block, p.BlockHash.Hex(), fee.String(), rest.String()}}, nil
+			[]any{p.ID, string(p.Kind), p.Login, p.Amount.String(), p.Hash.Hex(), now, p.Block, p.BlockHash.Hex(), fee.String(), held.String()}}, nil
 	})
 }
 
@@ -323,7 +326,7 @@ func (l *Lease) Unhold(ctx context.Context, p *Payment) error { return l.hold(ct
 
 func (l *Lease) hold(ctx context.Context, p *Payment, to State, why string) error {
 	return l.one(ctx, call{"mark payment " + p.ID + " as " + string(to), holdScript,
-		[]string{l.db.Keys.Payment(p.ID), l.db.Keys.PaymentsPending()}, []any{p.ID, string(to), p.PendingRow(), why}})
+		[]string{l.db.Keys.Payment(p.ID), l.db.Keys.PaymentsPending()}, []any{p.ID, string(to), p.Login, p.Amount.String(), why}})
 }
 
 // Foreign writes down a transaction of the account that is not ours.
@@ -352,18 +355,20 @@ func (l *Lease) Bury(ctx context.Context, ps ...*Payment) error {
 		if err != nil {
 			return fmt.Errorf("encode attempts of payment %s: %w", p.ID, err)
 		}
-		keys, args = append(keys, k.Payment(p.ID)), append(args, p.ID, string(attempts))
+		keys, args = append(keys, k.Payment(p.ID)), append(args, p.ID, len(bare), string(attempts))
 	}
 	return l.one(ctx, call{"bury final payments", buryScript, keys, args})
 }
 
-// CreditBackOld credits back a pending row of an older pool.
+// CreditBackOld credits back a pending row of an older pool. A row that is gone
+// was settled before.
 func (l *Lease) CreditBackOld(ctx context.Context, r PendingRow) error {
 	return l.oldRow(ctx, r, "", 0)
 }
 
-// PaidOld books a pending row of an older pool as paid by the transaction. now
-// is in unix seconds.
+// PaidOld books a pending row of an older pool as paid by the transaction. It is
+// [ErrByHand] when the row is gone and the history does not show the
+// transaction for it. now is in unix seconds.
 func (l *Lease) PaidOld(ctx context.Context, r PendingRow, tx common.Hash, now int64) error {
 	return l.oldRow(ctx, r, tx.Hex(), now)
 }
@@ -376,7 +381,8 @@ func (l *Lease) oldRow(ctx context.Context, r PendingRow, hash string, now int64
 }
 
 // Record books a payment that was made by hand and that the books do not know:
-// the amount leaves the balance and the row enters the history.
+// the amount leaves the balance and the row enters the history. A transaction
+// is recorded once: for one miner, with one amount above zero.
 func (l *Lease) Record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error {
 	k := l.db.Keys
 	return l.one(ctx, call{"record transaction " + tx.Hex(), recordScript,
@@ -420,7 +426,10 @@ func (l *Lease) Verify(ctx context.Context, ps ...*Payment) error {
 func (l *Lease) runPayments(ctx context.Context, ps []*Payment, verb func(*Payment) (call, error)) []error {
 	calls := make([]call, len(ps))
 	for i, p := range ps {
-		c, err := verb(p)
+		c, err := call{}, p.valid()
+		if err == nil {
+			c, err = verb(p)
+		}
 		if err != nil {
 			errs := make([]error, len(ps))
 			for j := range errs {

@@ -134,7 +134,18 @@ func (p *Payment) PendingRow() string { return pendingRow(p.Login, p.Amount) }
 
 func pendingRow(login string, amount util.Shannon) string { return login + ":" + amount.String() }
 
-// fields is the record as Redis keeps it.
+// valid says whether the payment can be written down and read back.
+func (p *Payment) valid() error {
+	switch {
+	case len(p.Attempts) == 0:
+		return fmt.Errorf("payment %s has no attempt", p.ID)
+	case p.Value == nil || p.Value.Sign() < 0:
+		return fmt.Errorf("payment %s moves %v Wei, want 0 or more", p.ID, p.Value)
+	}
+	return nil
+}
+
+// fields is the record as Redis keeps it. What changes later comes last.
 func (p *Payment) fields() ([]any, error) {
 	attempts, err := json.Marshal(p.Attempts)
 	if err != nil {

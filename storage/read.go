@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,17 +165,19 @@ func (db *DB) Payments(ctx context.Context, ids ...string) ([]*Payment, error) {
 		return nil, nil
 	}
 	cmds := make([]*redis.MapStringStringCmd, len(ids))
-	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	// The pipeline's own error is the first of its commands' errors.
+	_, _ = db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.HGetAll(ctx, db.Keys.Payment(id))
 		}
 		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read payments: %w", err)
-	}
+	})
 	ps := make([]*Payment, len(ids))
 	for i, id := range ids {
-		m := cmds[i].Val()
+		m, err := cmds[i].Result()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", db.Keys.Payment(id), err)
+		}
 		if len(m) == 0 {
 			return nil, fmt.Errorf("read payment %s: %w", id, ErrNotFound)
 		}
@@ -196,18 +199,23 @@ type Known struct {
 
 // Known says for each id what the ledger holds.
 func (db *DB) Known(ctx context.Context, ids ...string) ([]Known, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	cmds := make([]*redis.SliceCmd, len(ids))
-	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	// The pipeline's own error is the first of its commands' errors.
+	_, _ = db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			cmds[i] = p.HMGet(ctx, db.Keys.Payment(id), "state", "tries")
 		}
 		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("look up payments: %w", err)
-	}
+	})
 	known := make([]Known, len(ids))
 	for i, cmd := range cmds {
-		v := cmd.Val()
+		v, err := cmd.Result()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", db.Keys.Payment(ids[i]), err)
+		}
 		state, ok := v[0].(string)
 		if !ok {
 			continue
@@ -295,6 +303,7 @@ func (db *DB) History(ctx context.Context, login string, since int64) ([]Paid, e
 			add(parts[0], parts[2], z.Score)
 		}
 	}
+	slices.SortStableFunc(rows, func(a, b Paid) int { return cmp.Compare(a.Time, b.Time) })
 	return rows, nil
 }
 
@@ -333,17 +342,18 @@ func (db *DB) Balances(ctx context.Context, each func(Miner)) ([]error, error) {
 	}
 	for part := range slices.Chunk(logins, 1000) {
 		cmds := make([]*redis.SliceCmd, len(part))
-		// A row of the wrong type fails alone.
-		_, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		// The pipeline's own error is the first of its commands' errors, and a
+		// row of the wrong type fails alone.
+		_, _ = db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for i, login := range part {
 				cmds[i] = p.HMGet(ctx, db.Keys.Miner(login), "balance", "pending", "paid", "immature")
 			}
 			return nil
 		})
-		if err != nil && !isReply(err) {
-			return nil, fmt.Errorf("read miners: %w", err)
-		}
 		for i, login := range part {
+			if err := cmds[i].Err(); err != nil && !isWrongType(err) {
+				return nil, fmt.Errorf("read %s: %w", db.Keys.Miner(login), err)
+			}
 			m, err := parseMiner(db.Keys.Miner(login), login, cmds[i])
 			if err != nil {
 				bad = append(bad, err)
@@ -387,7 +397,7 @@ func (db *DB) Miner(ctx context.Context, login string) (Miner, error) {
 		exists = p.Exists(ctx, key)
 		cmd = p.HMGet(ctx, key, "balance", "pending", "paid", "immature")
 		return nil
-	}); err != nil && !isReply(err) {
+	}); err != nil && !isWrongType(err) {
 		return Miner{}, fmt.Errorf("read %s: %w", key, err)
 	}
 	if exists.Val() == 0 {
@@ -396,31 +406,72 @@ func (db *DB) Miner(ctx context.Context, login string) (Miner, error) {
 	return parseMiner(key, login, cmd)
 }
 
-// isReply says that Redis did answer, with an error about one command.
-func isReply(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply)
-}
+// isWrongType says that the key is there and is something else than asked for.
+// Every other error, such as a Redis that is still loading, means that nothing
+// was read.
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
 
 // Due reads the miners whose balance is at least min, the smallest balance
 // first. Rows that do not parse come back as errors beside the rest.
 func (db *DB) Due(ctx context.Context, min util.Shannon) ([]Account, []error, error) {
+	prefix := db.Keys.Miner("")
+	var mu sync.Mutex // of the two below: a cluster is scanned shard by shard, at once
 	var due []Account
-	bad, err := db.Balances(ctx, func(m Miner) {
-		if m.Balance >= min && m.Balance > 0 {
-			due = append(due, Account{Login: m.Login, Balance: m.Balance})
+	var bad []error
+	err := db.eachNode(ctx, func(ctx context.Context, c redis.Cmdable) error {
+		for cursor := "0"; ; {
+			reply, err := c.Eval(ctx, dueScript, nil, cursor, globEscape(prefix)+"*", scanCount, int64(min)).Slice()
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			cursor, err = parseDue(reply, prefix, &due, &bad)
+			mu.Unlock()
+			if err != nil || cursor == "0" {
+				return err
+			}
 		}
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("list who is due: %w", err)
 	}
 	slices.SortFunc(due, func(a, b Account) int {
-		if a.Balance != b.Balance {
-			return int(a.Balance - b.Balance)
-		}
-		return strings.Compare(a.Login, b.Login)
+		return cmp.Or(cmp.Compare(a.Balance, b.Balance), strings.Compare(a.Login, b.Login))
 	})
-	return due, bad, nil
+	slices.SortFunc(bad, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return slices.Compact(due), bad, nil // SCAN may show a key twice
+}
+
+// parseDue reads one page of the script's answer.
+func parseDue(reply []any, prefix string, due *[]Account, bad *[]error) (next string, err error) {
+	malformed := fmt.Errorf("%w: list of who is due", ErrMalformed)
+	if len(reply) != 3 {
+		return "", malformed
+	}
+	next, ok1 := reply[0].(string)
+	rows, ok2 := reply[1].([]any)
+	unread, ok3 := reply[2].([]any)
+	if !ok1 || !ok2 || !ok3 || len(rows)%2 != 0 {
+		return "", malformed
+	}
+	for i := 0; i < len(rows); i += 2 {
+		key, _ := rows[i].(string)
+		text, _ := rows[i+1].(string)
+		login := strings.TrimPrefix(key, prefix)
+		balance, err := util.ParseShannon(text)
+		if err == nil {
+			_, err = util.ParseLogin(login)
+		}
+		if err != nil {
+			*bad = append(*bad, fmt.Errorf("%w: %s: %w", ErrMalformed, key, err))
+			continue
+		}
+		*due = append(*due, Account{Login: login, Balance: balance})
+	}
+	for _, key := range unread {
+		*bad = append(*bad, fmt.Errorf("%w: %v want amounts in Shannon", ErrMalformed, key))
+	}
+	return next, nil
 }
 
 // Logins lists every miner that has a row, once each, in order. Keys whose
@@ -466,7 +517,7 @@ func globEscape(s string) string {
 // Finances reads the pool's totals.
 func (db *DB) Finances(ctx context.Context) (Miner, error) {
 	cmd := db.rdb.HMGet(ctx, db.Keys.Finances(), "balance", "pending", "paid", "immature")
-	if err := cmd.Err(); err != nil && !isReply(err) {
+	if err := cmd.Err(); err != nil && !isWrongType(err) {
 		return Miner{}, fmt.Errorf("read %s: %w", db.Keys.Finances(), err)
 	}
 	return parseMiner(db.Keys.Finances(), "", cmd)
@@ -492,7 +543,7 @@ func (db *DB) OldNonce(ctx context.Context, r PendingRow) (nonce uint64, ok bool
 // OldHash reads the transaction hash that open-etc-pool wrote beside a pending row.
 func (db *DB) OldHash(ctx context.Context, r PendingRow) (tx common.Hash, ok bool, err error) {
 	v, err := db.rdb.HGet(ctx, db.Keys.PendingHashes(), r.Row()).Result()
-	if errors.Is(err, redis.Nil) || v == "" {
+	if errors.Is(err, redis.Nil) || err == nil && v == "" {
 		return common.Hash{}, false, nil
 	}
 	if err != nil {

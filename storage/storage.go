@@ -64,7 +64,7 @@ func (db *DB) Close() error { return db.rdb.Close() }
 // does after a session. A save that runs already is as good.
 func (db *DB) BgSave(ctx context.Context) error {
 	err := db.rdb.BgSave(ctx).Err()
-	if err != nil && redis.HasErrorPrefix(err, "ERR Background save already in progress") {
+	if err != nil && redis.HasErrorPrefix(err, "Background save already in progress") { // it ignores "ERR "
 		return nil
 	}
 	if err != nil {

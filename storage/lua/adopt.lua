@@ -3,17 +3,17 @@
 -- KEYS[3] record   KEYS[4] miner   KEYS[5] finances   KEYS[6] pending   KEYS[7] all   KEYS[8] miner's payments   KEYS[9] hashes
 -- ARGV[3] id   ARGV[4] login   ARGV[5] amount   ARGV[6] hash   ARGV[7] unix time
 -- ARGV[8] number of attempts   ARGV[9] attempts, JSON   ARGV[10] why   ARGV[11] Shannon that stay pending for held payments
-local state = redis.call('HGET', KEYS[3], 'state')
+local state, bad = payment(KEYS[3], ARGV[3], 'kind', 'payment', 'login', ARGV[4], 'amount', ARGV[5])
+bad = bad or wrongtype('zset', KEYS[6], KEYS[7], KEYS[8]) or wrongtype('hash', KEYS[9]) or taken(KEYS[9], ARGV[6], ARGV[3])
+if bad then return refuse('CONFLICT', bad) end
 local shown = redis.call('HGET', KEYS[3], 'hash') or ''
 if state == 'sent' and shown == ARGV[6] then return refuse('ALREADY') end
 if state ~= 'signed' and state ~= 'held' then
-  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. (state or 'unknown'))
+  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. state)
 end
-local owner = redis.call('HGET', KEYS[9], ARGV[6])
-if owner and owner ~= ARGV[3] then return refuse('CONFLICT', 'transaction ' .. ARGV[6] .. ' belongs to payment ' .. owner) end
 local row = ARGV[4] .. ':' .. ARGV[5]
 if redis.call('ZSCORE', KEYS[6], row) then return refuse('CONFLICT', 'pending row ' .. row .. ' exists') end
-local bad = unsound(KEYS[4], 'pending', 'paid') or unsound(KEYS[5], 'pending', 'paid') or wrongtype(KEYS[6], KEYS[7], KEYS[8])
+bad = unmovable(KEYS[4], KEYS[5], ARGV[5], 'pending', 'paid')
 if bad then return refuse('CONFLICT', bad) end
 settlebyhand(KEYS[4], KEYS[5], KEYS[6], ARGV[5], ARGV[11])
 if not redis.call('ZSCORE', KEYS[7], ARGV[6] .. ':' .. row) then redis.call('ZADD', KEYS[7], ARGV[7], ARGV[6] .. ':' .. row) end

@@ -4,18 +4,26 @@
 -- KEYS[9] inflight   KEYS[10] finals   KEYS[11] rejects   KEYS[12] hashes
 -- ARGV[3] id   ARGV[4] kind   ARGV[5] login   ARGV[6] amount   ARGV[7] hash   ARGV[8] unix time
 -- ARGV[9] block   ARGV[10] block hash   ARGV[11] fee in Wei   ARGV[12] Shannon that stay pending for held payments
-local state = redis.call('HGET', KEYS[3], 'state')
-if state == 'final' then return refuse('ALREADY') end
+local state, bad = payment(KEYS[3], ARGV[3], 'kind', ARGV[4], 'login', ARGV[5], 'amount', ARGV[6])
+if not bad and state == 'final' then
+  state, bad = payment(KEYS[3], ARGV[3], 'hash', ARGV[7], 'block', ARGV[9], 'blockHash', ARGV[10])
+  if not bad then return refuse('ALREADY') end
+end
+bad = bad or wrongtype('zset', KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]) or wrongtype('hash', KEYS[11], KEYS[12])
+  or taken(KEYS[12], ARGV[7], ARGV[3])
+if bad then return refuse('CONFLICT', bad) end
 if state ~= 'signed' and state ~= 'sent' and state ~= 'held' then
-  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. (state or 'unknown'))
+  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. state)
 end
 local pays = ARGV[4] == 'payment'
 local row = ARGV[5] .. ':' .. ARGV[6]
 local shown = redis.call('HGET', KEYS[3], 'hash') or ''
-if pays then
-  local bad = unsound(KEYS[4], 'pending', 'paid') or unsound(KEYS[5], 'pending', 'paid') or wrongtype(KEYS[6], KEYS[7], KEYS[8])
+if pays and state ~= 'sent' then
+  bad = unmovable(KEYS[4], KEYS[5], ARGV[6], 'pending', 'paid')
   if bad then return refuse('CONFLICT', bad) end
-  if state == 'signed' and not redis.call('ZSCORE', KEYS[6], row) then return refuse('HAND', row) end
+  local pending = redis.call('ZSCORE', KEYS[6], row)
+  if state == 'signed' and not pending then return refuse('HAND', row) end
+  if state == 'held' and pending then return refuse('CONFLICT', 'pending row ' .. row .. ' exists') end
 end
 if pays then
   local when = ARGV[8]

@@ -1,13 +1,16 @@
 -- hold: the pending row was removed by hand and nothing was written down; or it
 -- was put back (ARGV[4] 'signed').
 -- KEYS[3] record   KEYS[4] pending
--- ARGV[3] id   ARGV[4] 'held' or 'signed'   ARGV[5] pending row   ARGV[6] why
-local state = redis.call('HGET', KEYS[3], 'state')
+-- ARGV[3] id   ARGV[4] 'held' or 'signed'   ARGV[5] login   ARGV[6] amount   ARGV[7] why
+local state, bad = payment(KEYS[3], ARGV[3], 'kind', 'payment', 'login', ARGV[5], 'amount', ARGV[6])
+bad = bad or wrongtype('zset', KEYS[4])
+if bad then return refuse('CONFLICT', bad) end
 if state == ARGV[4] then return refuse('ALREADY') end
 if state ~= 'signed' and state ~= 'held' then
-  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. (state or 'unknown'))
+  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. state)
 end
-local row = redis.call('ZSCORE', KEYS[4], ARGV[5])
-if (ARGV[4] == 'held') == (row ~= false) then return refuse('CONFLICT', 'pending row ' .. ARGV[5] .. ' changed meanwhile') end
-redis.call('HSET', KEYS[3], 'state', ARGV[4], 'why', ARGV[6])
+local row = ARGV[5] .. ':' .. ARGV[6]
+local there = redis.call('ZSCORE', KEYS[4], row)
+if (ARGV[4] == 'held') == (there ~= false) then return refuse('CONFLICT', 'pending row ' .. row .. ' changed meanwhile') end
+redis.call('HSET', KEYS[3], 'state', ARGV[4], 'why', ARGV[7])
 return done()

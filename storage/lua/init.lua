@@ -2,6 +2,8 @@
 -- when nothing of the old one is open.
 -- KEYS[3] inflight
 -- ARGV[3] chain id   ARGV[4] genesis   ARGV[5] account   ARGV[6] first nonce   ARGV[7] unix time
+local bad = wrongtype('zset', KEYS[3])
+if bad then return refuse('CONFLICT', bad) end
 local chain = redis.call('HGET', KEYS[2], 'chainId')
 local account = redis.call('HGET', KEYS[2], 'account')
 if chain and (chain ~= ARGV[3] or redis.call('HGET', KEYS[2], 'genesis') ~= ARGV[4]) then

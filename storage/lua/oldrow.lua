@@ -5,10 +5,14 @@
 -- ARGV[3] login   ARGV[4] amount   ARGV[5] hash, or '' to credit back   ARGV[6] unix time
 local row = ARGV[3] .. ':' .. ARGV[4]
 local to = ARGV[5] == '' and 'balance' or 'paid'
-local bad = unsound(KEYS[3], 'pending', to) or unsound(KEYS[4], 'pending', to) or wrongtype(KEYS[5], KEYS[6], KEYS[7])
-if not shannon(ARGV[4]) then bad = 'amount ' .. ARGV[4] .. ' is not an amount' end
+local bad = wrongtype('zset', KEYS[5], KEYS[6], KEYS[7]) or wrongtype('hash', KEYS[8], KEYS[9])
 if bad then return refuse('CONFLICT', bad) end
-if not redis.call('ZSCORE', KEYS[5], row) then return refuse('ALREADY') end
+if not redis.call('ZSCORE', KEYS[5], row) then
+  if to == 'paid' and not redis.call('ZSCORE', KEYS[6], ARGV[5] .. ':' .. row) then return refuse('HAND', row) end
+  return refuse('ALREADY')
+end
+bad = unmovable(KEYS[3], KEYS[4], ARGV[4], 'pending', to)
+if bad then return refuse('CONFLICT', bad) end
 redis.call('ZREM', KEYS[5], row)
 move(KEYS[3], KEYS[4], ARGV[4], 'pending', to)
 if to == 'paid' then

@@ -5,19 +5,28 @@
 -- ARGV[8] time   ARGV[9] first hash or ''
 -- ARGV[10] what the nonce is bound to so far ('' = it must be the next one, or
 --          for a filler one that nothing is bound to)
--- ARGV[11...] the record's fields, in pairs
+-- ARGV[11...] the record's fields, in pairs; the last two pairs, tries and
+--          attempts, are the ones that change later
 local id, nonce, amount = ARGV[3], ARGV[4], ARGV[7]
+local bad = wrongtype('hash', KEYS[4], KEYS[5]) or wrongtype('zset', KEYS[6], KEYS[9])
+if bad then return refuse('CONFLICT', bad) end
 if redis.call('EXISTS', KEYS[3]) == 1 then
-  if redis.call('HGET', KEYS[3], 'nonce') == nonce and (ARGV[9] == '' or redis.call('HGET', KEYS[5], ARGV[9]) == id) then
-    return refuse('ALREADY')
+  local state, other = payment(KEYS[3], id, unpack(ARGV, 11, #ARGV - 4))
+  if not other and state == 'void' then other = 'payment ' .. id .. ' is void' end
+  if not other and ARGV[9] ~= '' and redis.call('HGET', KEYS[5], ARGV[9]) ~= id then
+    other = 'transaction ' .. ARGV[9] .. ' is not one of payment ' .. id
   end
-  return refuse('CONFLICT', 'payment ' .. id .. ' exists with other fields')
+  if other then return refuse('CONFLICT', other) end
+  return refuse('ALREADY')
 end
+local filler = ARGV[5] == 'filler'
 local bound = redis.call('HGET', KEYS[4], nonce) or ''
-if bound ~= ARGV[10] then return refuse('CONFLICT', 'nonce ' .. nonce .. ' is bound to ' .. bound) end
+if bound ~= ARGV[10] or bound ~= '' and not filler then
+  return refuse('CONFLICT', 'nonce ' .. nonce .. ' is bound to ' .. bound)
+end
 local next = redis.call('HGET', KEYS[2], 'nextNonce') or ''
-local gap = ARGV[5] == 'filler' and tonumber(nonce) < (tonumber(next) or 0)
-if bound == '' and next ~= nonce and not gap then
+local gap = filler and tonumber(nonce) < (shannon(next) or 0)
+if next ~= nonce and not gap then
   return refuse('CONFLICT', 'nonce ' .. nonce .. ' is not the next one')
 end
 if ARGV[9] ~= '' and redis.call('HEXISTS', KEYS[5], ARGV[9]) == 1 then
@@ -25,11 +34,10 @@ if ARGV[9] ~= '' and redis.call('HEXISTS', KEYS[5], ARGV[9]) == 1 then
 end
 local pays = ARGV[5] == 'payment'
 if pays then
-  local n = shannon(amount)
-  if not n or n <= 0 then return refuse('CONFLICT', 'amount ' .. amount .. ' is not above zero') end
-  local bad = unsound(KEYS[7], 'balance', 'pending', 'paid') or unsound(KEYS[8], 'balance', 'pending', 'paid') or wrongtype(KEYS[9])
+  -- paid as well, or the payment could be sent and never be booked
+  bad = unmovable(KEYS[7], KEYS[8], amount, 'balance', 'pending') or unmovable(KEYS[7], KEYS[8], amount, 'pending', 'paid')
   if bad then return refuse('CONFLICT', bad) end
-  if shannon(redis.call('HGET', KEYS[7], 'balance') or '0') < n then
+  if shannon(redis.call('HGET', KEYS[7], 'balance') or '0') < shannon(amount) then
     return refuse('CONFLICT', 'the balance is below ' .. amount)
   end
   local prefix = ARGV[6] .. ':'

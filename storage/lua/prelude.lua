@@ -8,35 +8,74 @@
 --   ROLLBACK  Redis is older than what we have seen
 --   HAND      the pending row is gone: somebody worked by hand
 --   CONFLICT  something else is in the way; detail says what
-local held = redis.call('GET', KEYS[1]) or ''
-local step = tonumber(redis.call('HGET', KEYS[2], 'step') or '0')
-if held ~= ARGV[1] then return {'LOST', step, held} end
-if step < tonumber(ARGV[2]) then return {'ROLLBACK', step, ''} end
 
-local function refuse(code, detail) return {code, step, detail or ''} end
-local function done() return {'OK', redis.call('HINCRBY', KEYS[2], 'step', 1), ''} end
-
--- shannon reads an amount exactly: whole, below 2^53, or nil.
+-- shannon reads an amount exactly, in the one form that HINCRBY takes: whole,
+-- without leading zeros, below 2^53; or nil.
 local function shannon(text)
-  if not string.match(text, '^%-?%d+$') then return nil end
+  if text ~= '0' and not string.match(text, '^%-?[1-9]%d*$') then return nil end
   local n = tonumber(text)
   if n >= 9007199254740992 or n <= -9007199254740992 then return nil end
   return n
 end
 
--- unsound names the first of the hash's fields that is no amount, or nil.
-local function unsound(key, ...)
-  for _, field in ipairs({...}) do
-    if not shannon(redis.call('HGET', key, field) or '0') then return key .. ' field ' .. field .. ' is not an amount' end
-  end
-end
-
--- wrongtype names the first key that is neither absent nor a zset, or nil.
-local function wrongtype(...)
+-- wrongtype names the first key that is there and not of the type, or nil.
+local function wrongtype(want, ...)
   for _, key in ipairs({...}) do
     local t = redis.call('TYPE', key)
     t = t.ok or t
-    if t ~= 'none' and t ~= 'zset' then return key .. ' is a ' .. t .. ', want a zset' end
+    if t ~= 'none' and t ~= want then return key .. ' is a ' .. t .. ', want a ' .. want end
+  end
+end
+
+local held = redis.call('GET', KEYS[1])
+if held ~= ARGV[1] then return {'LOST', 0, held or ''} end
+local notmeta = wrongtype('hash', KEYS[2])
+if notmeta then return {'CONFLICT', 0, notmeta} end
+local step = shannon(redis.call('HGET', KEYS[2], 'step') or '0')
+if not step or step < 0 then return {'CONFLICT', 0, KEYS[2] .. ' field step is not a count'} end
+if step < tonumber(ARGV[2]) then return {'ROLLBACK', step, ''} end
+
+local function refuse(code, detail) return {code, step, detail or ''} end
+local function done() return {'OK', redis.call('HINCRBY', KEYS[2], 'step', 1), ''} end
+
+-- payment reads the state of a payment's record. The second result says why it
+-- is not the payment that the caller means by these fields and values, or nil.
+local function payment(record, id, ...)
+  local bad = wrongtype('hash', record)
+  if bad then return nil, bad end
+  local state = redis.call('HGET', record, 'state')
+  if not state then return nil, 'payment ' .. id .. ' is unknown' end
+  local want = {...}
+  for i = 1, #want, 2 do
+    local have = redis.call('HGET', record, want[i]) or ''
+    if have ~= want[i + 1] then
+      return state, 'payment ' .. id .. ' has ' .. want[i] .. ' ' .. have .. ', not ' .. want[i + 1]
+    end
+  end
+  return state
+end
+
+-- taken says that a transaction is another payment's, or nil.
+local function taken(hashes, hash, id)
+  local owner = redis.call('HGET', hashes, hash)
+  if owner and owner ~= id then return 'transaction ' .. hash .. ' belongs to payment ' .. owner end
+end
+
+-- unmovable says why an amount cannot leave one field of the books for another,
+-- or nil: in the miner's row and in the totals, both are amounts, now and then.
+local function unmovable(miner, finances, amount, from, to)
+  local n = shannon(amount)
+  if not n or n <= 0 then return 'amount ' .. amount .. ' is not above zero' end
+  local bad = wrongtype('hash', miner, finances)
+  if bad then return bad end
+  for _, key in ipairs({miner, finances}) do
+    for _, change in ipairs({{from, -n}, {to, n}}) do
+      local has = redis.call('HGET', key, change[1]) or '0'
+      local was = shannon(has)
+      if not was or math.abs(was + change[2]) >= 9007199254740992 then
+        return key .. ' field ' .. change[1] .. ' = ' .. has .. ' cannot change by ' .. amount
+      end
+    end
   end
 end
 
@@ -60,17 +99,17 @@ end
 
 -- settlebyhand moves pending to paid wherever the operator has not done so
 -- already. rest is what stays pending in the totals for held payments besides
--- the rows; a miner has one open payment at most.
+-- the rows; a miner has one open payment at most. To be called after
+-- unmovable.
 local function settlebyhand(miner, finances, pending, amount, rest)
-  local n = shannon(amount)
-  if shannon(redis.call('HGET', miner, 'pending') or '0') >= n then
-    redis.call('HINCRBY', miner, 'pending', '-' .. amount)
-    redis.call('HINCRBY', miner, 'paid', amount)
-  end
-  local left = sumpending(pending) + shannon(rest)
-  if shannon(redis.call('HGET', finances, 'pending') or '0') - left >= n then
-    redis.call('HINCRBY', finances, 'pending', '-' .. amount)
-    redis.call('HINCRBY', finances, 'paid', amount)
+  local n, left = shannon(amount), sumpending(pending) + shannon(rest)
+  local own = shannon(redis.call('HGET', miner, 'pending') or '0')
+  local total = shannon(redis.call('HGET', finances, 'pending') or '0')
+  for _, book in ipairs({{miner, own >= n}, {finances, total - left >= n}}) do
+    if book[2] then
+      redis.call('HINCRBY', book[1], 'pending', '-' .. amount)
+      redis.call('HINCRBY', book[1], 'paid', amount)
+    end
   end
 end
 

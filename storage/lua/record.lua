@@ -2,12 +2,17 @@
 -- KEYS[3] miner   KEYS[4] finances   KEYS[5] all   KEYS[6] miner's payments   KEYS[7] hashes
 -- ARGV[3] login   ARGV[4] amount   ARGV[5] hash   ARGV[6] unix time
 local row = ARGV[5] .. ':' .. ARGV[3] .. ':' .. ARGV[4]
-local bad = unsound(KEYS[3], 'balance', 'paid') or unsound(KEYS[4], 'balance', 'paid') or wrongtype(KEYS[5], KEYS[6])
-if not shannon(ARGV[4]) then bad = 'amount ' .. ARGV[4] .. ' is not an amount' end
+local bad = wrongtype('zset', KEYS[5], KEYS[6]) or wrongtype('hash', KEYS[7])
 if bad then return refuse('CONFLICT', bad) end
 if redis.call('ZSCORE', KEYS[5], row) then return refuse('ALREADY') end
-local owner = redis.call('HGET', KEYS[7], ARGV[5])
-if owner then return refuse('CONFLICT', 'transaction ' .. ARGV[5] .. ' belongs to payment ' .. owner) end
+bad = taken(KEYS[7], ARGV[5], '') or unmovable(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
+if bad then return refuse('CONFLICT', bad) end
+-- A transaction pays once: not somebody else, and no other amount.
+for from = 0, redis.call('ZCARD', KEYS[5]) - 1, 1000 do
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[5], from, from + 999)) do
+    if string.sub(other, 1, #ARGV[5] + 1) == ARGV[5] .. ':' then return refuse('CONFLICT', other .. ' is in the history') end
+  end
+end
 move(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
 redis.call('ZADD', KEYS[5], ARGV[6], row)
 redis.call('ZADD', KEYS[6], ARGV[6], ARGV[5] .. ':' .. ARGV[4])

@@ -9,22 +9,25 @@
 -- ARGV[10] why the recipient rejects payments, or ''
 -- ARGV[11...] the attempts' hashes; with 'free' they name nothing any more,
 --         because the next payment at the nonce may have the very same bytes
-local state = redis.call('HGET', KEYS[3], 'state')
+local state, bad = payment(KEYS[3], ARGV[3], 'kind', ARGV[4], 'login', ARGV[5], 'amount', ARGV[6], 'nonce', ARGV[7])
+bad = bad or wrongtype('zset', KEYS[6], KEYS[7], KEYS[8], KEYS[9]) or wrongtype('hash', KEYS[10], KEYS[11], KEYS[12])
+if bad then return refuse('CONFLICT', bad) end
 if state == 'void' then return refuse('ALREADY') end
 if state ~= 'signed' and state ~= 'sent' then
-  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. (state or 'unknown'))
+  return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. state)
 end
 local pays = ARGV[4] == 'payment'
 local row = ARGV[5] .. ':' .. ARGV[6]
 local shown = redis.call('HGET', KEYS[3], 'hash') or ''
 local from = state == 'signed' and 'pending' or 'paid'
 if pays then
-  local bad = unsound(KEYS[4], 'balance', from) or unsound(KEYS[5], 'balance', from) or wrongtype(KEYS[6], KEYS[7], KEYS[8])
+  bad = unmovable(KEYS[4], KEYS[5], ARGV[6], from, 'balance')
   if bad then return refuse('CONFLICT', bad) end
   if state == 'signed' and not redis.call('ZSCORE', KEYS[6], row) then return refuse('HAND', row) end
 end
 if pays then
-  redis.call('ZREM', KEYS[6], row)
+  -- only its own row: when sent, another payment of the miner may have one like it
+  if state == 'signed' then redis.call('ZREM', KEYS[6], row) end
   redis.call('ZREM', KEYS[7], shown .. ':' .. row)
   redis.call('ZREM', KEYS[8], shown .. ':' .. ARGV[6])
   move(KEYS[4], KEYS[5], ARGV[6], from, 'balance')

@@ -1,0 +1,271 @@
+package storage
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// everyState is a ledger with payments in every state, and a clean one.
+func everyState(b *books) {
+	b.t.Helper()
+	b.begin()
+	b.credit(carol, 500)
+	b.openAndSend(pay(7, alice, 100))
+	b.ok(b.lease.Final(ctx, later, 0, pay(7, alice, 100, is(Sent), mined(hash(7, 1))))...)
+	b.openAndSend(pay(8, alice, 110), pay(9, bob, 50), fill(10))
+	b.ok(b.lease.Void(ctx, pay(9, bob, 50, is(Sent)), NonceForeign(byHand), "foreign", ""))
+	b.open(pay(11, bob, 60), pay(12, carol, 70))
+	b.removeRow(pay(12, carol, 70))
+	b.ok(b.lease.Hold(ctx, pay(12, carol, 70), "gone"))
+	b.ok(b.lease.Foreign(ctx, account, 13, old))
+	b.ok(b.lease.Record(ctx, carol, 30, common.HexToHash("0x4a9e"), later))
+	b.oldDebit(alice, 20)
+}
+
+func TestAuditNamesTheRowThatBreaksAnEquation(t *testing.T) {
+	b := newBooks(t)
+	k := b.db.Keys
+	for _, tc := range []struct {
+		name                     string
+		harm                     func()
+		key, equation, got, also string // parts of the finding; also: another equation that may break with it
+	}{
+		{"a pending row that cannot be read", func() { b.do("ZADD", k.PaymentsPending(), 1, "alice:much") },
+			k.PaymentsPending(), "every row is LOGIN:AMOUNT", `"alice:much"`, ""},
+		{"a history row that cannot be read", func() { b.do("ZADD", k.PaymentsAll(), 1, "0x1:"+alice) },
+			k.PaymentsAll(), "every row is HASH:LOGIN:AMOUNT", "0x1:" + alice, ""},
+		{"a history row whose amount cannot be read", func() { b.do("ZADD", k.PaymentsAll(), 1, "0x1:"+alice+":much") },
+			k.PaymentsAll(), "every row is HASH:LOGIN:AMOUNT", alice + ":much", ""},
+		{"a history row whose hash cannot be read", func() { b.do("ZADD", k.PaymentsAll(), 1, "pending:"+alice+":0") },
+			k.PaymentsAll(), "every row is HASH:LOGIN:AMOUNT", "pending:" + alice, ""},
+		{"a transaction that is there for two miners", func() { b.do("ZADD", k.PaymentsAll(), 1, hash(7, 1).Hex()+":"+bob+":0") },
+			k.PaymentsAll(), "a transaction is in the history once", hash(7, 1).Hex(), ""},
+		{"a signed payment without its pending row", func() { b.removeRow(pay(11, bob, 60)) },
+			k.Payment("11-id"), "a signed payment has its pending row", pendingRow(bob, 60), "pending = its pending rows"},
+		{"a sent payment that is not in the history", func() { b.do("ZREM", k.PaymentsAll(), hash(8, 1).Hex()+":"+pendingRow(alice, 110)) },
+			k.Payment("8-id"), "a payment that was sent is in the history", pendingRow(alice, 110), "paid = its history"},
+		{"a final payment that is not in the history", func() { b.do("ZREM", k.PaymentsAll(), hash(7, 1).Hex()+":"+pendingRow(alice, 100)) },
+			k.Payment("7-id"), "a payment that was sent is in the history", pendingRow(alice, 100), "paid = its history"},
+		{"a nonce bound to nothing", func() { b.do("HDEL", k.Nonces(account), 9) },
+			k.Nonces(account), "every nonce from the first to the next is bound", "nonce 9 is bound to nothing", ""},
+		{"a nonce bound that was never given out", func() { b.do("HSET", k.Nonces(account), 14, "x") },
+			k.Nonces(account), "nothing is bound from the next nonce on", `nonce "14"`, ""},
+		{"a nonce that is no number", func() { b.do("HSET", k.Nonces(account), "last", "x") },
+			k.Nonces(account), "nothing is bound from the next nonce on", `nonce "last"`, ""},
+		{"a miner's row that cannot be read", func() { b.do("HSET", k.Miner("0x0000000000000000000000000000000000000009"), "balance", "a lot") },
+			k.Miner("*"), "every miner's row is readable", `"a lot"`, ""},
+		{"a negative balance", func() {
+			b.do("HINCRBY", k.Miner(alice), "balance", -2000)
+			b.do("HINCRBY", k.Finances(), "balance", -2000)
+		},
+			k.Miner(alice), "nothing is negative", "balance -1230", ""},
+		{"pending without a row", func() {
+			b.do("HINCRBY", k.Miner(bob), "pending", 5)
+			b.do("HINCRBY", k.Finances(), "pending", 5)
+		},
+			k.Miner(bob), "pending = its pending rows and held payments", "65, the rows sum up to 60", ""},
+		{"a held payment that is not pending", func() {
+			b.do("HINCRBY", k.Miner(carol), "pending", -70)
+			b.do("HINCRBY", k.Finances(), "pending", -70)
+		},
+			k.Miner(carol), "pending = its pending rows and held payments", "0, the rows sum up to 70", ""},
+		{"a pending row of nobody", func() { b.putRow("0x0000000000000000000000000000000000000009", 5) },
+			k.Miner("0x0000000000000000000000000000000000000009"), "pending = its pending rows", "0, the rows sum up to 5", ""},
+		{"paid without a row", func() {
+			b.do("HINCRBY", k.Miner(alice), "paid", 1)
+			b.do("HINCRBY", k.Finances(), "paid", 1)
+		},
+			k.Miner(alice), "paid = its history", "211, the history sums up to 210", ""},
+		{"a row twice", func() { b.do("ZADD", k.PaymentsAll(), 1, common.HexToHash("0x99").Hex()+":"+pendingRow(alice, 100)) },
+			k.Miner(alice), "paid = its history", "210, the history sums up to 310", ""},
+		{"a balance beside the totals", func() { b.do("HINCRBY", k.Miner(alice), "balance", 1) },
+			k.Finances(), "balance = the sum over all miners", "1610, the sum is 1611", ""},
+		{"pending totals", func() { b.do("HINCRBY", k.Finances(), "pending", 1) },
+			k.Finances(), "pending = the sum over all miners", "151, the sum is 150", ""},
+		{"paid totals", func() { b.do("HINCRBY", k.Finances(), "paid", -1) },
+			k.Finances(), "paid = the sum over all miners", "239, the sum is 240", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b.t = t
+			everyState(b)
+			b.clean()
+			tc.harm()
+			before := b.dump()
+			r, err := b.db.Audit(ctx)
+			b.ok(err)
+			found := false
+			for _, f := range r.Findings {
+				switch {
+				case f.Key == tc.key && strings.HasPrefix(f.Equation, tc.equation) && strings.Contains(f.Got, tc.got):
+					found = true
+				case tc.also == "" || !strings.HasPrefix(f.Equation, tc.also):
+					t.Errorf("found as well: %+v", f)
+				}
+			}
+			if !found || r.Clean() {
+				t.Errorf("found %+v, want %s: %s: %s", r.Findings, tc.key, tc.equation, tc.got)
+			}
+			b.same("the audit", before)
+		})
+	}
+}
+
+func TestAuditCounts(t *testing.T) {
+	b := newBooks(t)
+	everyState(b)
+	r, err := b.db.Audit(ctx)
+	b.ok(err)
+	if r.Miners != 3 || r.Payments != 5 || r.Open != 4 || r.History != 3 || r.Totals.Balance != 1610 || r.Totals.Pending != 150 || r.Totals.Paid != 240 {
+		t.Errorf("%+v", r)
+	}
+	var out strings.Builder
+	r.Print(&out)
+	want := "audited 3 miners, 5 payments of this ledger (4 open), 3 rows of history\n" +
+		"totals: balance 0.00000161, pending 0.00000015, paid 0.00000024 coins\nthe books add up\n"
+	if out.String() != want {
+		t.Errorf("printed %q, want %q", out.String(), want)
+	}
+	b.do("HINCRBY", b.db.Keys.Finances(), "paid", 1)
+	r, err = b.db.Audit(ctx)
+	b.ok(err)
+	out.Reset()
+	r.Print(&out)
+	if !strings.Contains(out.String(), "WRONG eth:finances: paid = the sum over all miners, but 241, the sum is 240\n1 rows are wrong\n") {
+		t.Errorf("printed %q", out.String())
+	}
+}
+
+// A payment whose row was put back counts once until it is taken up again.
+func TestAuditCountsARowThatWasPutBackOnce(t *testing.T) {
+	b := newBooks(t)
+	held(b)
+	b.clean()
+	b.putRow(alice, 300)
+	b.clean()
+}
+
+// An account may be given up for another and be taken again.
+func TestAuditAllowsNoncesOfATimeBefore(t *testing.T) {
+	b := newBooks(t)
+	final(b)
+	b.ok(b.lease.Init(ctx, 61, genesis, common.HexToAddress("0x02"), 0, later))
+	b.clean()
+	b.ok(b.lease.Init(ctx, 61, genesis, account, 20, later))
+	b.clean()
+	b.open(pay(20, bob, 1))
+	b.clean()
+}
+
+// A pool at work moves money between two reads of the audit.
+func TestAuditDoesNotMistakeWorkForLoss(t *testing.T) {
+	b := newBooks(t)
+	everyState(b)
+	watch := b.spy()
+	n := uint64(0)
+	watch.after = func() {
+		// credits one miner after every single read
+		if n++; n < 200 {
+			c := b.srv.Client()
+			b.ok(c.HIncrBy(ctx, b.db.Keys.Miner(bob), "balance", 1).Err(), c.HIncrBy(ctx, b.db.Keys.Finances(), "balance", 1).Err())
+		}
+	}
+	b.clean()
+	if n == 0 {
+		t.Error("nothing was credited")
+	}
+}
+
+func TestAuditReportsWhatCannotBeRead(t *testing.T) {
+	b := newBooks(t)
+	k := b.db.Keys
+	for _, key := range []string{k.PaymentsPending(), k.PaymentsAll(), k.Inflight(), k.Finals(), k.Payment("8-id"), k.Meta(), k.Nonces(account), k.Opening(), k.Finances()} {
+		everyState(b)
+		b.putType(key, "list")
+		if _, err := b.db.Audit(ctx); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s is a list: error is %v, want one naming the key", key, err)
+		}
+	}
+	everyState(b)
+	b.do("HSET", k.Opening(), "*", "1:2")
+	if _, err := b.db.Audit(ctx); err == nil || !strings.Contains(err.Error(), k.Opening()) {
+		t.Errorf("error is %v, want one naming the key", err)
+	}
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if r, err := b.db.Audit(over); err == nil {
+		t.Errorf("after its context the audit says %+v", r)
+	}
+}
+
+// What an older pool lost is told from what this one loses.
+func TestOpenBooksKeepsWhatWasWrongBefore(t *testing.T) {
+	b := newBooks(t)
+	k := b.db.Keys
+	b.begin()
+	b.do("ZADD", k.PaymentsAll(), opened, old.Hex()+":"+pendingRow(alice, 60), opened, byHand.Hex()+":"+pendingRow(carol, 5))
+	b.do("HINCRBY", k.Miner(alice), "paid", 100)
+	b.do("HINCRBY", k.Miner(bob), "pending", 10)
+	b.do("HMSET", k.Finances(), "balance", 1497, "pending", 12, "paid", 90)
+	if r, err := b.db.Audit(ctx); err != nil || len(r.Findings) != 6 {
+		t.Fatalf("before: %+v, %v", r.Findings, err)
+	}
+
+	b.ok(b.lease.OpenBooks(ctx))
+	b.clean()
+	r, err := b.db.Audit(ctx)
+	b.ok(err)
+	notes := strings.Join(r.Notes, "\n")
+	for _, want := range []string{alice + " differed by 40 paid and 0 pending", bob + " differed by 0 paid and 10 pending", carol + " differed by -5 paid and 0 pending"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("notes are %q, want %q", notes, want)
+		}
+	}
+
+	b.openAndSend(pay(7, alice, 300))
+	b.open(pay(8, bob, 20))
+	b.clean()
+	b.do("HINCRBY", k.Miner(alice), "paid", -1)
+	b.ok(b.lease.OpenBooks(ctx)) // once is once
+	r, err = b.db.Audit(ctx)
+	b.ok(err)
+	if len(r.Findings) != 2 || r.Findings[0].Key != k.Miner(alice) || r.Findings[0].Equation != "paid = its history and 40 from before" ||
+		r.Findings[1].Key != k.Finances() || r.Findings[1].Equation != "paid = the sum over all miners and -10 from before" {
+		t.Errorf("found %+v", r.Findings)
+	}
+}
+
+// A credit between two reads is no difference.
+func TestOpenBooksReadsBooksThatHoldStill(t *testing.T) {
+	b := newBooks(t)
+	watch := b.spy()
+	n := 0
+	watch.after = func() {
+		if n++; n < 15 {
+			b.credit(bob, 7)
+		}
+	}
+	b.ok(b.lease.OpenBooks(ctx))
+	watch.after = nil
+	if got := b.do("HGET", b.db.Keys.Opening(), "*"); got != "0:0:0" || n < 15 {
+		t.Errorf("the totals differ by %v", got)
+	}
+
+	b.begin()
+	n = -1 << 30
+	amount := 0
+	watch.after = func() { // it never holds still
+		amount++
+		b.do("HINCRBY", b.db.Keys.Finances(), "balance", amount)
+	}
+	err := b.lease.OpenBooks(ctx)
+	watch.after = nil
+	if err == nil {
+		t.Error("the books changed at every reading, without an error")
+	}
+	if b.do("EXISTS", b.db.Keys.Opening()) != int64(0) {
+		t.Error("differences were written down all the same")
+	}
+}
