@@ -50,7 +50,7 @@ func (t *turn) advance(ctx context.Context) error {
 		return err
 	}
 	if err := t.bury(ctx); err != nil {
-		return err
+		t.log.Warn("old payments keep their bytes for now", "err", err)
 	}
 	if err := t.lease.Note(ctx, "heartbeat", t.clock.Now().Unix()); err != nil {
 		return err
@@ -176,11 +176,20 @@ func (t *turn) void(ctx context.Context, p *storage.Payment, fate storage.NonceF
 	return nil
 }
 
-// voidRefused gives up a payment of which nothing is out. During a session it
-// stays, and with autoResolve false it stays until RESOLVE_PAYOUT=1.
+// voidRefused gives up a payment of which nothing is out. While payouts are
+// halted for it, it stays, and with autoResolve false until RESOLVE_PAYOUT=1.
 func (t *turn) voidRefused(ctx context.Context, p *storage.Payment) error {
-	if !t.mayResolve && t.put == nil {
+	switch {
+	case t.mayResolve || t.put != nil:
+	case t.halted:
 		return nil
+	case !t.cfg.AutoResolve:
+		// The process died between the refusal and the halt.
+		if err := t.haltFor(ctx, p); err != nil {
+			return err
+		}
+		return halt(HaltRefused, "payment %s of %s to %s was refused: %s; payouts stay locked; run once with RESOLVE_PAYOUT=1",
+			p.ID, p.Amount.Coins(), p.Login, p.Last().Refused)
 	}
 	return t.void(ctx, p, storage.NonceFree, "refused by the node: "+p.Last().Refused, "")
 }

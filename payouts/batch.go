@@ -60,6 +60,7 @@ func (t *turn) commit(ctx context.Context, ps ...*storage.Payment) error {
 		t.fresh[p.ID] = true
 	}
 	if err := t.journal.Append(records...); err != nil {
+		t.replayed = false // which writes down what the ledger has and the journal has not
 		return &Halt{Reason: HaltJournal, Err: err}
 	}
 	if err := t.lease.Verify(ctx, ps...); err != nil {
@@ -185,9 +186,14 @@ func (t *turn) refuse(ctx context.Context, p *storage.Payment, r *rpc.Refusal) e
 	if err := t.lease.Attempts(ctx, p, len(p.Attempts)); err != nil {
 		return err
 	}
-	t.halted = true
 	t.log.Error("the node refused a payment; payouts stay locked", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "err", r)
-	return t.lease.Note(ctx, "halt", fmt.Sprintf("payment %s to %s was refused: %s", p.ID, p.Login, r.Kind))
+	return t.haltFor(ctx, p)
+}
+
+// haltFor keeps payouts locked, over restarts, for a payment that was refused.
+func (t *turn) haltFor(ctx context.Context, p *storage.Payment) error {
+	t.halted = true
+	return t.lease.Note(ctx, "halt", fmt.Sprintf("payment %s to %s was refused: %s", p.ID, p.Login, p.Last().Refused))
 }
 
 // refusal is a refusal that proves nothing, of bytes that may be out.

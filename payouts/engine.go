@@ -19,7 +19,7 @@ const (
 	// releaseTimeout bounds the giving back of the lock when the process ends.
 	releaseTimeout = 2 * time.Second
 	// retryFirst and retryMost space out the tries after something failed.
-	retryFirst = time.Second
+	retryFirst = 250 * time.Millisecond
 	retryMost  = 30 * time.Second
 )
 
@@ -154,6 +154,10 @@ func haltReason(err error) string {
 	return "error"
 }
 
+// idleNaps is how many times slower the chain is watched while nothing is in
+// flight: only a reorg deeper than finality could make work then.
+const idleNaps = 10
+
 // follow advances what is in flight until the time comes.
 func (p *Payer) follow(ctx context.Context, until time.Time) error {
 	idle := false
@@ -164,13 +168,10 @@ func (p *Payer) follow(ctx context.Context, until time.Time) error {
 		}
 		nap := p.cfg.PollInterval.Std()
 		if idle {
-			nap = left
+			nap *= idleNaps
 		}
 		if err := p.clock.Sleep(ctx, min(left, nap)); err != nil {
 			return err
-		}
-		if idle {
-			continue
 		}
 		err := p.hold(ctx, func(t *turn) error {
 			err := t.advance(ctx)

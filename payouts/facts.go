@@ -17,6 +17,8 @@ type view struct {
 	Head       rpc.Block
 	Nonce      uint64   // the account's next nonce
 	BalanceWei *big.Int // the account's balance
+
+	blocks map[uint64]common.Hash // what else was seen of the chain, by number
 }
 
 // look reads the account at the node's head.
@@ -32,14 +34,13 @@ func (t *turn) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read account %s at block %d: %w", t.account, head.Number, err)
 	}
-	t.view = view{Head: head, Nonce: nonce, BalanceWei: balance}
-	t.blocks = map[uint64]common.Hash{head.Number: head.Hash}
+	t.view = view{Head: head, Nonce: nonce, BalanceWei: balance, blocks: map[uint64]common.Hash{head.Number: head.Hash}}
 	return nil
 }
 
 // canonical says whether the chain, as this look sees it, has that block.
 func (t *turn) canonical(ctx context.Context, number uint64, hash common.Hash) (bool, error) {
-	known, ok := t.blocks[number]
+	known, ok := t.view.blocks[number]
 	if !ok {
 		b, err := t.chain.BlockByNumber(ctx, number)
 		switch {
@@ -48,7 +49,7 @@ func (t *turn) canonical(ctx context.Context, number uint64, hash common.Hash) (
 			return false, fmt.Errorf("read block %d: %w", number, err)
 		}
 		known = b.Hash
-		t.blocks[number] = known
+		t.view.blocks[number] = known
 	}
 	return known == hash, nil
 }

@@ -104,7 +104,7 @@ func (t *turn) bump(ctx context.Context) error {
 		return nil
 	}
 	for _, p := range t.open {
-		if p.Nonce != t.view.Nonce || p.State == storage.Held || p.Last().ByHand || p.Last().AtBlock+t.cfg.BumpAfter > t.view.Head.Number {
+		if p.Nonce != t.view.Nonce || p.State == storage.Held || p.Last().ByHand || p.AllRefused() || p.Last().AtBlock+t.cfg.BumpAfter > t.view.Head.Number {
 			continue
 		}
 		now, err := t.price(ctx)
@@ -213,17 +213,19 @@ func (p *Payer) contracts(ctx context.Context, recipients []common.Address, bloc
 // gasFor is the gas that a payment to a recipient with code needs; reject says
 // in words why he cannot be paid.
 func (t *turn) gasFor(ctx context.Context, to common.Address, value *big.Int) (gas uint64, reject string, err error) {
+	limit := t.cfg.MaxGas
+	if !t.cfg.AutoGas {
+		limit = t.cfg.Gas
+	}
 	gas, err = t.chain.EstimateGas(ctx, rpc.TxArgs{From: t.account, To: &to, Value: value})
 	var refused *rpc.Error
 	switch {
+	case rpc.Classify(err) == rpc.InsufficientFunds:
+		return limit, "", nil // that is our account's fault, and affordable says so
 	case errors.As(err, &refused):
 		return 0, "the recipient is a contract that rejects payments: " + refused.Message, nil
 	case err != nil:
 		return 0, "", fmt.Errorf("estimate the gas of a payment to %s: %w", to, err)
-	}
-	limit := t.cfg.MaxGas
-	if !t.cfg.AutoGas {
-		limit = t.cfg.Gas
 	}
 	if gas > limit {
 		return 0, fmt.Sprintf("the recipient is a contract that needs %d gas, the limit is %d", gas, limit), nil

@@ -91,12 +91,17 @@ func newPool(t testing.TB) *pool {
 
 func newPoolWith(t testing.TB, o rpctest.Options) *pool {
 	t.Helper()
+	return newPoolOn(t, storagetest.Start(t), o)
+}
+
+func newPoolOn(t testing.TB, redis *storagetest.Server, o rpctest.Options) *pool {
+	t.Helper()
 	key, err := crypto.ToECDSA(crypto.Keccak256([]byte("the pool's account")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	chain := rpctest.NewChain(o)
-	p := &pool{t: t, redis: storagetest.Start(t), chain: chain, node: chain.Node(t), key: key,
+	p := &pool{t: t, redis: redis, chain: chain, node: chain.Node(t), key: key,
 		account: crypto.PubkeyToAddress(key.PublicKey), journal: filepath.Join(t.TempDir(), "payouts.journal"),
 		clock: &miningClock{now: time.Unix(1_700_000_000, 0)}, logs: &logBuffer{}}
 	p.node.Unlock(key)

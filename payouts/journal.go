@@ -77,6 +77,8 @@ type JournalFile struct {
 	path   string
 	file   *os.File
 	header Header
+	end    int64 // of the last record that is known to be on disk
+	torn   bool  // something that is not may stand behind it
 }
 
 // OpenJournal opens the journal of this chain and account, or begins it. A torn
@@ -111,11 +113,9 @@ func (j *JournalFile) begin(want Header) error {
 	if err != nil {
 		return err
 	}
-	if err := j.file.Truncate(end); err != nil {
-		return fmt.Errorf("drop the torn last record of journal %s: %w", j.path, err)
-	}
-	if _, err := j.file.Seek(end, io.SeekStart); err != nil {
-		return fmt.Errorf("seek in journal %s: %w", j.path, err)
+	j.end, j.torn = end, true
+	if err := j.cut(); err != nil {
+		return err
 	}
 	if end == 0 {
 		return j.create(want)
@@ -156,7 +156,21 @@ func (j *JournalFile) create(h Header) error {
 // Header says whose journal this is.
 func (j *JournalFile) Header() Header { return j.header }
 
-// Append writes records and returns when they are on disk.
+// cut drops what stands behind the last record known to be on disk: half a
+// record in front of the next one would be damage.
+func (j *JournalFile) cut() error {
+	if !j.torn {
+		return nil
+	}
+	if err := j.file.Truncate(j.end); err != nil {
+		return fmt.Errorf("drop the torn last record of journal %s: %w", j.path, err)
+	}
+	j.torn = false
+	return nil
+}
+
+// Append writes records and returns when they are on disk. After an error none
+// of them counts, and the next Append starts where this one did.
 func (j *JournalFile) Append(records ...Record) error {
 	var buf bytes.Buffer
 	for _, r := range records {
@@ -166,28 +180,34 @@ func (j *JournalFile) Append(records ...Record) error {
 		}
 		fmt.Fprintf(&buf, "%08x %s\n", crc32.ChecksumIEEE(line), line)
 	}
-	if _, err := j.file.Write(buf.Bytes()); err != nil {
+	if err := j.cut(); err != nil {
+		return err
+	}
+	j.torn = true
+	if _, err := j.file.WriteAt(buf.Bytes(), j.end); err != nil {
 		return fmt.Errorf("write journal %s: %w", j.path, err)
 	}
 	if err := j.file.Sync(); err != nil {
 		return fmt.Errorf("sync journal %s: %w", j.path, err)
 	}
+	j.end, j.torn = j.end+int64(buf.Len()), false
 	return nil
 }
 
 // Replay calls each with every record, oldest first.
 func (j *JournalFile) Replay(each func(Record) error) error {
-	file, err := os.Open(j.path)
-	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
+	end, err := scanJournal(io.NewSectionReader(j.file, 0, j.end), j.path, each)
+	if err == nil && end != j.end {
+		return fmt.Errorf("%s: %w: its last record is damaged", j.path, ErrJournal)
 	}
-	defer file.Close()
-	_, err = scanJournal(file, j.path, each)
 	return err
 }
 
-// Close gives the file and its lock back.
-func (j *JournalFile) Close() error { return j.file.Close() }
+// Close gives the file and its lock back. The lock is given back by name: a child
+// that this process is just starting may hold the file for a moment longer.
+func (j *JournalFile) Close() error {
+	return errors.Join(unix.Flock(int(j.file.Fd()), unix.LOCK_UN), j.file.Close())
+}
 
 // scanJournal reads records and returns where the last whole one ends.
 func scanJournal(r io.Reader, path string, each func(Record) error) (end int64, err error) {

@@ -36,8 +36,8 @@ func (o Owner) String() string {
 // parseOwner reads a lock's value; ok is false when an older pool, or a person,
 // wrote it.
 func parseOwner(value string) (o Owner, ok bool) {
-	n, err := fmt.Sscanf(value, "payouts host=%s pid=%s journal=%s token=%s", &o.Host, &o.PID, &o.Journal, &o.Token)
-	return o, err == nil && n == 4
+	_, err := fmt.Sscanf(value, "payouts host=%s pid=%s journal=%s token=%s", &o.Host, &o.PID, &o.Journal, &o.Token)
+	return o, err == nil && o.String() == value
 }
 
 // gone says whether the other owner is provably dead: whoever holds the lock

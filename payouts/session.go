@@ -142,7 +142,7 @@ func (t *turn) list(ctx context.Context, s *session) error {
 			s.opened[p.ID], s.logins[p.Login] = p, true
 		}
 	}
-	s.queue = s.queue[:0]
+	s.queue, s.stop = s.queue[:0], nil
 	for _, a := range due {
 		switch p := open[a.Login]; {
 		case s.logins[a.Login]:
@@ -166,6 +166,13 @@ func (t *turn) list(ctx context.Context, s *session) error {
 
 func (s *session) skip(login, reason, why string) {
 	s.Skipped = append(s.Skipped, Skip{Login: login, Reason: reason, Why: why})
+}
+
+// requeue puts miners back whose payment was not opened.
+func (s *session) requeue(ps []*storage.Payment) {
+	for _, p := range ps {
+		s.queue = append(s.queue, storage.Account{Login: p.Login, Balance: p.Amount})
+	}
 }
 
 // batchMost bounds how many payments are opened, journalled and sent at once.
@@ -242,8 +249,10 @@ func (t *turn) payBatch(ctx context.Context, s *session, batch []storage.Account
 			if i == 0 {
 				return err
 			}
-			// What is signed already goes out first.
-			s.stop, ps = err, ps[:i]
+			// What is signed already goes out first; the next round meets the
+			// error again, if it lasts.
+			s.requeue(ps[i:])
+			ps = ps[:i]
 			break
 		}
 	}
@@ -365,9 +374,7 @@ func (t *turn) openBatch(ctx context.Context, s *session, ps []*storage.Payment)
 	}
 	t.log.Error("a miner is set aside", "login", ps[i].Login, "err", errs[i])
 	s.skip(ps[i].Login, ReasonBooks, errs[i].Error())
-	for _, p := range ps[i+1:] {
-		s.queue = append(s.queue, storage.Account{Login: p.Login, Balance: p.Amount})
-	}
+	s.requeue(ps[i+1:])
 	t.meta.NextNonce = ps[0].Nonce + uint64(i)
 	return ps[:i], nil
 }

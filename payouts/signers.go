@@ -82,6 +82,7 @@ func checkSigned(u Unsigned, raw []byte) (*types.Transaction, error) {
 		{"value", tx.Value().String(), u.Value.String()},
 		{"gas", tx.Gas(), u.Gas},
 		{"data", len(tx.Data()), 0},
+		{"access list", len(tx.AccessList()), 0},
 		{"type", tx.Type(), want.Type()},
 		{"fee", tx.GasFeeCap().String(), want.GasFeeCap().String()},
 		{"tip", tx.GasTipCap().String(), want.GasTipCap().String()},
@@ -170,7 +171,7 @@ func openKeystore(path, passwordFile string, account common.Address) (Signer, er
 	if err != nil {
 		return nil, fmt.Errorf("payouts.signer.passwordFile: %w", err)
 	}
-	key, err := keystore.DecryptKey(encrypted, strings.TrimRight(string(password), "\r\n"))
+	key, err := decrypt(encrypted, strings.TrimRight(string(password), "\r\n"))
 	if errors.Is(err, keystore.ErrDecrypt) {
 		return nil, fmt.Errorf("payouts.signer.keystore: %w: the password in %s does not open %s", ErrSigner, passwordFile, path)
 	}
@@ -181,6 +182,16 @@ func openKeystore(path, passwordFile string, account common.Address) (Signer, er
 		return nil, fmt.Errorf("payouts.signer.keystore: %w: %s holds account %s, payouts.address is %s", ErrSigner, path, key.Address, account)
 	}
 	return &keystoreSigner{key: key.PrivateKey, account: key.Address}, nil
+}
+
+// decrypt opens a key file. The library panics at some that it cannot read.
+func decrypt(encrypted []byte, password string) (key *keystore.Key, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("malformed key file")
+		}
+	}()
+	return keystore.DecryptKey(encrypted, password)
 }
 
 func (s *keystoreSigner) Ready(context.Context, common.Address) error { return nil }
@@ -203,10 +214,8 @@ type externalSigner struct {
 func (s *externalSigner) Ready(context.Context, common.Address) error { return nil }
 
 func (s *externalSigner) Sign(ctx context.Context, u Unsigned) ([]byte, error) {
-	args := u.args()
-	args.ChainID = new(big.Int).SetUint64(u.ChainID)
 	var reply json.RawMessage
-	if err := s.client.Call(ctx, &reply, s.method, args); err != nil {
+	if err := s.client.Call(ctx, &reply, s.method, u.args()); err != nil {
 		return nil, signerError(err)
 	}
 	return signedBytes(reply)

@@ -5,20 +5,17 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ethereum/go-ethereum/common"
-
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
 // turn is one hold of the payments lock, and what is known while it lasts.
 type turn struct {
 	*Payer
-	lease  Lease
-	meta   storage.Meta
-	blocks map[uint64]common.Hash        // blocks of this look, by number
-	open   []*storage.Payment            // everything not final, by nonce
-	rows   map[string]storage.PendingRow // the pending rows, by member
-	bad    []error                       // rows that do not parse
+	lease Lease
+	meta  storage.Meta
+	open  []*storage.Payment            // everything not final, by nonce
+	rows  map[string]storage.PendingRow // the pending rows, by member
+	bad   []error                       // rows that do not parse
 
 	halted     bool               // payouts stay locked when the turn ends
 	mayResolve bool               // refused payments are given up now
