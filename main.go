@@ -124,6 +124,7 @@ func serve(ctx context.Context, a *app) error {
 func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 	a.log.Info("payouts", "account", a.cfg.Payouts.Address, "signer", a.cfg.Payouts.Signer.Type, "thresholdShannon", int64(a.cfg.Payouts.Threshold),
 		"window", a.cfg.Payouts.Window, "confirmations", a.cfg.Payouts.Confirmations, "journal", a.cfg.Payouts.Journal)
+	said := ""
 	for {
 		p, closeAll, err := a.openPayer(ctx, db)
 		switch {
@@ -133,7 +134,10 @@ func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 		case !errors.Is(err, rpc.ErrUnknown):
 			return err
 		}
-		a.log.Warn("the node does not answer; trying again", "err", err)
+		if err.Error() != said {
+			said = err.Error()
+			a.log.Warn("the node does not answer; trying again", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -142,7 +146,7 @@ func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 	}
 }
 
-const nodeRetry = 3 * time.Second
+const nodeRetry = time.Second
 
 func newLogger(cfg LogConfig, w io.Writer) *slog.Logger {
 	var level slog.Level

@@ -147,7 +147,7 @@ func (a *app) openPayer(ctx context.Context, db *storage.DB) (*payouts.Payer, fu
 		node.Close()
 		return nil, nil, err
 	}
-	return p, func() { closeJournal(); node.Close() }, nil
+	return p, func() { _ = closeJournal(); node.Close() }, nil
 }
 
 // withPayer runs one piece of work with an open Payer.

@@ -159,7 +159,7 @@ func (b *Block) takeTransactions(m *members) {
 		tx, err := parseTransaction(raw)
 		if err != nil {
 			// Not wrapped: null in the list is a wrong shape, not an absence.
-			m.fail("transactions", fmt.Errorf("transaction %d: %v", i, err))
+			m.fail("transactions", fmt.Errorf("transaction %d: %s", i, err.Error()))
 			return
 		}
 		b.TxHashes[i], b.Transactions[i] = tx.Hash, tx

@@ -1,0 +1,12 @@
+// Package e2e tests the pool's real binary against a real redis-server and a
+// real proof-of-work chain.
+//
+//   - world_test.go starts them, and reads afterwards what the chain and the
+//     books say
+//   - manual_test.go is the operator's manual, section by section
+//   - sweep_test.go kills the binary, or cuts its connection, at every single
+//     message, and counts on the chain
+//   - accidents_test.go are the things that happen to an operator
+//   - bench_test.go are the figures of docs/performance.md
+//   - fault/ stands between the binary and what it talks to
+package e2e

@@ -1,0 +1,356 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage/storagetest"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// The binaries under test, built once.
+var poolBinary, devnetBinary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "pool-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	poolBinary, devnetBinary = filepath.Join(dir, "open-ethereum-pool"), filepath.Join(dir, "devnet")
+	code := 1
+	if err := build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func build() error {
+	for _, b := range []struct{ dir, out string }{{"../..", poolBinary}, {"../devnet", devnetBinary}} {
+		cmd := exec.Command("go", "build", "-o", b.out, ".")
+		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go build in %s: %w\n%s", b.dir, err, out)
+		}
+	}
+	return nil
+}
+
+// patience is how long anything may take before a test gives up on it. No test
+// passes or fails by being faster than that.
+const patience = 60 * time.Second
+
+// process is a program that a test started.
+type process struct {
+	cmd  *exec.Cmd
+	out  *safeBuffer // standard output and error together
+	done chan struct{}
+	err  error
+}
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func start(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, out: &safeBuffer{}, done: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.out
+	}
+	cmd.Stderr = p.out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.err = cmd.Wait(); close(p.done) }()
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns the exit status.
+func (p *process) wait(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatalf("still running after %s:\n%s", patience, p.out)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// terminate sends SIGTERM and returns how long the end took.
+func (p *process) terminate(t testing.TB) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	return time.Since(began)
+}
+
+// chain is a real proof-of-work node in a process of its own.
+type chain struct {
+	t       testing.TB
+	proc    *process
+	rpc     *rpc.Client
+	URL     string         `json:"http"`
+	ChainID uint64         `json:"chainId"`
+	Genesis common.Hash    `json:"genesis"`
+	Account common.Address `json:"account"`
+	Enode   string         `json:"enode"`
+}
+
+// poolKey is the throw-away key of the pool's account on every test chain.
+var poolKey, _ = crypto.ToECDSA(crypto.Keccak256([]byte("open-ethereum-pool e2e")))
+
+func startChain(t testing.TB, args ...string) *chain {
+	t.Helper()
+	account := crypto.PubkeyToAddress(poolKey.PublicKey)
+	args = append([]string{"chain", "--key", fmt.Sprintf("%x", crypto.FromECDSA(poolKey)), "--fund", account.Hex() + "=100000",
+		"--coinbase", "0x00000000000000000000000000000000000c01b5"}, args...)
+	cmd := exec.Command(devnetBinary, args...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = w
+	c := &chain{t: t, proc: start(t, cmd)}
+	w.Close()
+	t.Cleanup(func() { r.Close() })
+	line, err := bufio.NewReader(r).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, c)
+	}
+	if err != nil {
+		t.Fatalf("devnet chain: %v\n%s", err, c.proc.out)
+	}
+	if c.rpc, err = rpc.New([]string{c.URL}, patience); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.rpc.Close)
+	return c
+}
+
+// call asks the node, past every proxy.
+func (c *chain) call(result any, method string, params ...any) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.rpc.Call(ctx, result, method, params...); err != nil {
+		c.t.Fatalf("%s: %v", method, err)
+	}
+}
+
+func (c *chain) mine(n int) { c.t.Helper(); c.call(nil, "devnet_mine", n) }
+
+// transfer is one transaction of the account on the canonical chain.
+type transfer struct {
+	Block, Nonce, Status uint64
+	Hash                 common.Hash
+	To                   *common.Address
+	ValueWei             string
+}
+
+// received adds up, per recipient, what the pool's account really moved.
+func (c *chain) received() map[common.Address]*big.Int {
+	c.t.Helper()
+	var ts []transfer
+	c.call(&ts, "devnet_transfers", c.Account)
+	sum := map[common.Address]*big.Int{}
+	for _, tr := range ts {
+		v, ok := new(big.Int).SetString(tr.ValueWei, 10)
+		if !ok {
+			c.t.Fatalf("devnet_transfers: value %q", tr.ValueWei)
+		}
+		if tr.Status != 1 || tr.To == nil {
+			continue
+		}
+		if sum[*tr.To] == nil {
+			sum[*tr.To] = new(big.Int)
+		}
+		sum[*tr.To].Add(sum[*tr.To], v)
+	}
+	return sum
+}
+
+// world is a Redis, a chain, and the pool's configuration between them.
+type world struct {
+	t     testing.TB
+	redis *storagetest.Server
+	chain *chain
+	dir   string
+	next  int // the next unused miner
+
+	redisAddr, nodeURL string // where the pool connects: the proxies, when there are some
+	payouts            map[string]any
+}
+
+func newWorld(t testing.TB, redis *storagetest.Server, c *chain) *world {
+	return &world{t: t, redis: redis, chain: c, dir: t.TempDir(), redisAddr: redis.Addr(), nodeURL: c.URL,
+		payouts: map[string]any{"enabled": true, "address": c.Account.Hex(), "requirePeers": 0, "interval": "1h",
+			"pollInterval": "50ms", "timeout": "2s", "threshold": 500000000, "confirmations": 2, "voidDepth": 5, "bumpAfter": 0}}
+}
+
+// config writes the configuration and returns its path.
+func (w *world) config() string {
+	w.t.Helper()
+	w.payouts["daemon"] = w.nodeURL
+	text, err := json.Marshal(map[string]any{"coin": "eth", "redis": map[string]any{"endpoint": w.redisAddr}, "payouts": w.payouts})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	path := filepath.Join(w.dir, "payouts.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+// pool starts the real binary: ./open-ethereum-pool payouts.json ARGS.
+func (w *world) pool(args ...string) *process { return w.poolEnv(nil, args...) }
+
+func (w *world) poolEnv(env []string, args ...string) *process {
+	w.t.Helper()
+	cmd := command(append([]string{w.config()}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	return start(w.t, cmd)
+}
+
+// command is the real binary's command line.
+func command(args ...string) *exec.Cmd { return exec.Command(poolBinary, args...) }
+
+// run starts it and waits for the end.
+func (w *world) run(args ...string) (status int, out string) {
+	w.t.Helper()
+	p := w.pool(args...)
+	return p.wait(w.t), p.out.String()
+}
+
+func (w *world) mustRun(args ...string) string {
+	w.t.Helper()
+	status, out := w.run(args...)
+	if status != 0 {
+		w.t.Fatalf("open-ethereum-pool payouts.json %s: status %d\n%s", strings.Join(args, " "), status, out)
+	}
+	return out
+}
+
+// miner makes a login that nobody used yet, with a balance.
+func (w *world) miner(balance util.Shannon) string {
+	w.t.Helper()
+	w.next++
+	login := strings.ToLower(crypto.PubkeyToAddress(minerKey(w.next).PublicKey).Hex())
+	w.credit(login, balance)
+	return login
+}
+
+func (w *world) credit(login string, amount util.Shannon) {
+	w.t.Helper()
+	w.redis.Do(w.t, "HINCRBY", "eth:miners:"+login, "balance", int64(amount))
+	w.redis.Do(w.t, "HINCRBY", "eth:finances", "balance", int64(amount))
+}
+
+// until polls, without a part in what passes, for something to become true.
+func (w *world) until(what string, p *process, ok func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if (p.ended() && !ok()) || time.Now().After(deadline) {
+			w.t.Fatalf("%s: not within %s (process ended: %v)\n%s", what, patience, p.ended(), p.out)
+		}
+	}
+}
+
+// settled says whether every payment is final and nothing is pending.
+func (w *world) settled() bool {
+	return w.redis.Do(w.t, "ZCARD", "eth:payments:inflight") == int64(0) && w.redis.Do(w.t, "ZCARD", "eth:payments:pending") == int64(0)
+}
+
+// paid says whether the books show a miner as paid so much in all.
+func (w *world) paid(login string, amount util.Shannon) bool {
+	return w.redis.Do(w.t, "HGET", "eth:miners:"+login, "paid") == amount.String()
+}
+
+// wantReceived asserts what the chain, and nobody else, says a miner got.
+func (w *world) wantReceived(received map[common.Address]*big.Int, login string, want util.Shannon) {
+	w.t.Helper()
+	got := received[common.HexToAddress(login)]
+	if got == nil {
+		got = new(big.Int)
+	}
+	if got.Cmp(want.Wei()) != 0 {
+		w.t.Errorf("miner %s received %s Wei on the chain, want %s", login, got, want.Wei())
+	}
+}
+
+// audit adds the books up through a clean connection.
+func (w *world) audit() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cfg := storage.DefaultConfig()
+	cfg.Endpoint = w.redis.Addr()
+	db, err := storage.Open(ctx, cfg, "eth")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer db.Close()
+	r, err := db.Audit(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !r.Clean() {
+		var b strings.Builder
+		r.Print(&b)
+		w.t.Errorf("audit:\n%s", &b)
+	}
+}
