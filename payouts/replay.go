@@ -119,6 +119,10 @@ func (t *turn) putBack(ctx context.Context, records []Record) (int, error) {
 		case r.ByHand != nil:
 			b := r.ByHand
 			err = t.lease.Record(ctx, b.Login, b.Amount, b.Hash, b.Time)
+			if errors.Is(err, storage.ErrConflict) {
+				t.log.Error("a payment made by hand cannot be put back", "login", b.Login, "tx", b.Hash, "err", err)
+				err = nil
+			}
 			put-- // it is repeated every time; storage knows whether it is there
 		default:
 			continue

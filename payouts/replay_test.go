@@ -485,3 +485,51 @@ func TestAProcessThatDiesBetweenARefusalAndItsHalt(t *testing.T) {
 		})
 	}
 }
+
+// A node that refuses bytes proves that it does not keep them, but not that
+// nobody does: an earlier offer may have reached the network.
+func TestARefusalAfterAnUncertainOfferProvesNothing(t *testing.T) {
+	for name, first := range map[string]rpctest.Fault{
+		"its reply was lost":     rpctest.LoseReply,
+		"it never arrived":       rpctest.Refuse,
+		"the pool was full":      rpctest.ErrorReply(-32000, "txpool is full"),
+		"in words nobody knows":  rpctest.ErrorReply(-32000, "computer says no"),
+		"with a used-up nonce":   rpctest.ErrorReply(-32000, "nonce too low"),
+		"with another's price":   rpctest.ErrorReply(-32000, "replacement transaction underpriced"),
+		"it was taken and known": rpctest.ErrorReply(-32000, "already known").Executed(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t)
+			p.cfg.BumpAfter = 0
+			p.credit(login(1), coin)
+			p.node.Fail(sendRaw, 1, first)
+			naps := 0
+			p.clock.onSleep = func() {
+				switch naps++; {
+				case naps == 1:
+					p.chain.Forget()
+					p.node.Fail(sendRaw, 0, notEnough)
+					p.chain.MineEmpty(1)
+				case naps < 2*fullResend:
+					p.chain.MineEmpty(1)
+				case naps == 2*fullResend && len(p.chain.Broadcast()) > 0:
+					// Somebody had it all the time.
+					if _, err := p.chain.Include(p.chain.Broadcast()[0]); err != nil {
+						t.Error(err)
+					}
+				default:
+					p.node.Heal()
+					p.chain.Mine(1)
+				}
+			}
+			r := p.mustSession()
+			p.settle()
+			p.wantReceived(login(1), coin)
+			p.wantBooks(login(1), 0, 0, coin)
+			p.audit()
+			if r.Paid != 1 || naps <= 2*fullResend-1 {
+				t.Errorf("result %+v after %d rests, want one paid after the refusals", r, naps)
+			}
+		})
+	}
+}

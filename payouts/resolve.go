@@ -363,6 +363,14 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		if dust.Sign() > 0 {
 			amount++ // never book less than was paid
 		}
+		if amount == 0 {
+			return fmt.Errorf("transaction %s moved nothing", tx)
+		}
+		if owner, err := t.ledger.PaymentByHash(ctx, tx); err != nil {
+			return err
+		} else if owner != "" {
+			return fmt.Errorf("transaction %s is payment %s of the pool, which is booked already", tx, owner)
+		}
 		r := ByHandRecord{Login: login, Amount: amount, Hash: tx, Time: t.clock.Now().Unix()}
 		if err := t.journal.Append(Record{ByHand: &r}); err != nil {
 			return err

@@ -87,7 +87,6 @@ func checkSigned(u Unsigned, raw []byte) (*types.Transaction, error) {
 		{"fee", tx.GasFeeCap().String(), want.GasFeeCap().String()},
 		{"tip", tx.GasTipCap().String(), want.GasTipCap().String()},
 		{"replay protection", tx.Protected(), true},
-		{"chain id", tx.ChainId().String(), chainID.String()},
 	} {
 		if c.got != c.want {
 			return nil, fmt.Errorf("%w: the signer changed the %s to %v, want %v", ErrSigner, c.field, c.got, c.want)

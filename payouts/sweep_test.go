@@ -42,6 +42,7 @@ var stories = []story{
 		}
 	}, []string{"offering a higher fee", "credited back", "failed in block"}},
 	{"a node refuses a payment", func(p *pool) func(int) {
+		p.cfg.BumpAfter = 0 // what is lost is sent again, at the same price
 		p.node.Fail(sendRaw, 1, notEnough)
 		return func(int) { p.chain.Mine(1) }
 	}, []string{"the node refused a payment", "credited back", "refused by the node"}},

@@ -469,7 +469,7 @@ func parseDue(reply []any, prefix string, due *[]Account, bad *[]error) (next st
 		*due = append(*due, Account{Login: login, Balance: balance})
 	}
 	for _, key := range unread {
-		*bad = append(*bad, fmt.Errorf("%w: %v want amounts in Shannon", ErrMalformed, key))
+		*bad = append(*bad, fmt.Errorf("%w: %v: want amounts in Shannon", ErrMalformed, key))
 	}
 	return next, nil
 }

@@ -230,10 +230,14 @@ func TestTheLockHasOneOwner(t *testing.T) {
 		t.Errorf("after the release: error is %v, want ErrLost", err)
 	}
 
-	// No lock is not the lock of nobody.
+	// No lock is not the lock of nobody, and an empty one is somebody's.
 	nobody := &Lease{db: b.db}
 	if err := nobody.Note(ctx, "halt", "x"); !errors.Is(err, ErrLost) {
 		t.Errorf("a lease of nobody: error is %v, want ErrLost", err)
+	}
+	b.do("SET", key, "")
+	if _, err := b.db.Acquire(ctx, token, "", 0); !errors.As(err, new(*HeldError)) {
+		t.Errorf("a lock that is empty: error is %v, want HeldError", err)
 	}
 }
 
@@ -298,4 +302,35 @@ func TestVerbsEndWithTheirContext(t *testing.T) {
 		}
 	}
 	b.same("cancelled", before)
+}
+
+// What is no answer of ours is never taken for success.
+func TestAnAnswerOfTheWrongShapeIsAnError(t *testing.T) {
+	b := newBooks(t)
+	proxy := fault.Redis(t, b.srv.Addr())
+	through := b.connect(proxy.Addr(), "eth")
+	before := b.dump()
+	for _, reply := range []string{
+		"+OK\r\n", "*0\r\n", "*1\r\n+OK\r\n", "*2\r\n+OK\r\n:1\r\n", "*4\r\n+OK\r\n:1\r\n+\r\n+\r\n",
+		"*3\r\n:1\r\n:1\r\n+\r\n", "*3\r\n+OK\r\n+1\r\n+\r\n", "*3\r\n+OK\r\n:-1\r\n+\r\n", "*3\r\n+OK\r\n:1\r\n:1\r\n",
+		"*3\r\n+YES\r\n:1\r\n+\r\n", "$-1\r\n", "-ERR no such script\r\n",
+	} {
+		proxy.Every(func(m fault.Message) fault.Action {
+			if strings.HasPrefix(m.Name, "EVAL") {
+				return fault.Reply([]byte(reply))
+			}
+			return fault.Pass
+		})
+		l := &Lease{db: through, token: token, step: 1}
+		if err := l.Note(ctx, "halt", "x"); err == nil || errors.Is(err, ErrConflict) || errors.Is(err, ErrLost) || l.Step() != 1 {
+			t.Errorf("%q: error is %v, the step is %d", reply, err, l.Step())
+		}
+		if _, err := through.Acquire(ctx, token, "", 0); err == nil && reply != "*2\r\n+OK\r\n:1\r\n" {
+			t.Errorf("%q: the lock was taken", reply)
+		}
+		if _, _, err := through.Due(ctx, 1); err == nil {
+			t.Errorf("%q: nobody is due, without an error", reply)
+		}
+	}
+	b.same("no verb arrived", before)
 }

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -31,8 +34,11 @@ func TestNobodyIsPaidTwiceWhereverItDies(t *testing.T) {
 
 // sweep runs one payout session, to its last message, once for every message.
 func sweep(t *testing.T, side, fails string, phase fault.Phase) {
-	c := startChain(t, "--block-interval", "150ms")
+	// Three blocks to a poll keep the waiting, and so the messages that only
+	// repeat themselves, short.
+	c := startChain(t, "--block-interval", "100ms")
 	w := newWorld(t, storagetest.Start(t), c)
+	w.payouts["pollInterval"] = "300ms"
 	redis, node := fault.Redis(t, w.redis.Addr()), fault.HTTP(t, c.URL)
 	w.redisAddr, w.nodeURL = redis.Addr(), node.URL()
 	broken := redis
@@ -42,6 +48,11 @@ func sweep(t *testing.T, side, fails string, phase fault.Phase) {
 	credited := map[string]util.Shannon{}
 	points := 0
 	for n := 1; ; n++ {
+		// Every life begins with an empty ledger, so that it has the same messages.
+		w.redis.Do(t, "FLUSHALL")
+		if err := os.Remove(filepath.Join(w.dir, "payouts.journal")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
 		logins := []string{w.miner(coin), w.miner(coin / 2)}
 		credited[logins[0]], credited[logins[1]] = coin, coin/2
 
@@ -57,6 +68,13 @@ func sweep(t *testing.T, side, fails string, phase fault.Phase) {
 		close(started)
 		done := func() bool { return w.settled() && w.paid(logins[0], coin) && w.paid(logins[1], coin/2) }
 		w.until("the session ends", p, func() bool { return p.ended() || done() })
+		if p.ended() { // by the kill, which says so a moment later
+			select {
+			case <-fired:
+			case <-time.After(patience):
+				t.Fatalf("the pool ended by itself:\n%s", p.out)
+			}
+		}
 		hit := true
 		select {
 		case <-fired:

@@ -16,7 +16,8 @@ for _, key in ipairs(page[2]) do
   local n = type(balance) ~= 'table' and shannon(balance)
   if n and n >= least and n > 0 then
     -- The rest of a due miner's row must be sound as well.
-    for _, other in ipairs(redis.call('HMGET', key, 'pending', 'paid', 'immature')) do n = n and shannon(other) and n end
+    local rest = redis.call('HMGET', key, 'pending', 'paid', 'immature')
+    for i = 1, 3 do n = n and shannon(rest[i]) and n end
     if n then
       due[#due + 1] = key
       due[#due + 1] = balance
