@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,8 +244,8 @@ func TestTheExternalSigner(t *testing.T) {
 		{"nobody answers the prompt", clefMethod, answer(nil), legacy, rpc.ErrUnknown, "sign a transaction"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var made []byte
-			server := externalSignerServer(t, tc.method, func(raw []byte) (any, error) { made = raw; return tc.reply(raw) })
+			made := make(chan []byte, 1)
+			server := externalSignerServer(t, tc.method, func(raw []byte) (any, error) { made <- raw; return tc.reply(raw) })
 			patience := 10 * time.Second
 			if errors.Is(tc.fails, rpc.ErrUnknown) {
 				patience = 50 * time.Millisecond
@@ -258,7 +259,7 @@ func TestTheExternalSigner(t *testing.T) {
 				t.Errorf("it is not ready: %v", err)
 			}
 			raw, err := s.Sign(context.Background(), tc.wants)
-			wantNoSecret(t, err, made, "sesame")
+			wantNoSecret(t, err, <-made, "sesame")
 			if tc.fails != nil {
 				if !errors.Is(err, tc.fails) || !strings.Contains(err.Error(), tc.says) {
 					t.Errorf("error %v, want %v and %q", err, tc.fails, tc.says)
@@ -332,8 +333,8 @@ func TestASessionWithAnExternalSigner(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPool(t)
-			n := 0
-			server := externalSignerServer(t, method, func(raw []byte) (any, error) { n++; return tc.reply(n, raw) })
+			var n atomic.Int64
+			server := externalSignerServer(t, method, func(raw []byte) (any, error) { return tc.reply(int(n.Add(1)), raw) })
 			p.cfg.Signer = SignerConfig{Type: SignerExternal, URL: server.URL, Method: method, Timeout: util.Duration(500 * time.Millisecond)}
 			p.node.Lock(p.account)
 			p.due()

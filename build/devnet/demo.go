@@ -54,7 +54,7 @@ func runDemo(ctx context.Context, args []string, _ func(any)) error {
 	if err != nil {
 		return fmt.Errorf("make a folder for the demo: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	d := &demo{dir: dir, pool: *pool, redisAddr: *real}
 	return d.run(ctx)
 }
@@ -75,7 +75,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { stopChain(); <-chainDone }()
+	defer func() { stopChain(); _ = <-chainDone }()
 	if err := d.startRedis(); err != nil {
 		return err
 	}
@@ -231,13 +231,15 @@ func (d *demo) stopPool(cmd *exec.Cmd, exited <-chan error) error {
 		return fmt.Errorf("stop the pool: %w", err)
 	}
 	select {
-	case <-exited:
+	case err := <-exited:
+		if err != nil {
+			return fmt.Errorf("the pool ended: %w", err)
+		}
 		fmt.Println("demo: ended")
 		return nil
 	case <-time.After(demoShutdown):
 		_ = cmd.Process.Kill()
-		<-exited
-		return errors.New("the pool did not end in time and was killed")
+		return errors.Join(errors.New("the pool did not end in time and was killed"), <-exited)
 	}
 }
 
