@@ -66,7 +66,7 @@ type demo struct {
 	rdb       *redis.Client
 }
 
-func (d *demo) run(ctx context.Context) error {
+func (d *demo) run(ctx context.Context) (err error) {
 	// The chain goes on until the pool has ended, so that nothing the pool says
 	// while it ends is about a node that went away.
 	chainCtx, stopChain := context.WithCancel(context.WithoutCancel(ctx))
@@ -75,7 +75,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { stopChain(); _ = <-chainDone }()
+	defer func() { stopChain(); err = errors.Join(err, <-chainDone) }()
 	if err := d.startRedis(); err != nil {
 		return err
 	}
