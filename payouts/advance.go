@@ -108,6 +108,9 @@ func (t *turn) act(ctx context.Context) error {
 // book writes down what a node has taken: the manual's "write this TX hash to a
 // database". A row that went missing by hand is looked at by the next advance.
 func (t *turn) book(ctx context.Context, ps []*storage.Payment) error {
+	for _, p := range ps {
+		p.Hash = t.hashOf(p)
+	}
 	for i, err := range t.lease.Sent(ctx, t.clock.Now().Unix(), ps...) {
 		p := ps[i]
 		if errors.Is(err, storage.ErrByHand) {
@@ -116,10 +119,23 @@ func (t *turn) book(ctx context.Context, ps []*storage.Payment) error {
 		if err != nil {
 			return err
 		}
-		p.State, p.Hash = storage.Sent, p.Last().Hash
+		p.State = storage.Sent
 		t.log.Info("sent", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "tx", p.Hash)
 	}
 	return nil
+}
+
+// hashOf is the attempt to show: the one in a block, else the newest with a name.
+func (t *turn) hashOf(p *storage.Payment) common.Hash {
+	if m := t.seen[p.ID]; m != nil {
+		return m.Hash
+	}
+	for _, a := range slices.Backward(p.Attempts) {
+		if a.Hash != (common.Hash{}) {
+			return a.Hash
+		}
+	}
+	return common.Hash{}
 }
 
 func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
@@ -171,6 +187,8 @@ func (t *turn) void(ctx context.Context, p *storage.Payment, fate storage.NonceF
 		return err
 	}
 	delete(t.fresh, p.ID)
+	delete(t.seen, p.ID)
+	delete(t.strangers, p.ID)
 	t.voided = append(t.voided, p)
 	t.log.Warn("credited back", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "why", why)
 	return nil

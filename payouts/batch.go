@@ -106,36 +106,60 @@ func (t *turn) deliver(ctx context.Context, ps ...*storage.Payment) error {
 }
 
 // offer sends bytes where we have them, and has the node sign and send where it
-// is the only one that can.
+// is the only one that can. The newest attempt goes first; where the node does
+// not want that one, it may have lost an older one, and takes it again.
 func (t *turn) offer(ctx context.Context, ps []*storage.Payment) []error {
 	errs := make([]error, len(ps))
 	var raws [][]byte
 	var at []int
 	for i, p := range ps {
-		if raw := p.Last().Raw; len(raw) > 0 {
-			raws, at = append(raws, raw), append(at, i)
+		if len(p.Last().Raw) == 0 {
+			errs[i] = t.offerByNode(ctx, p)
 			continue
 		}
-		errs[i] = t.sendByNode(ctx, p)
+		for _, a := range slices.Backward(p.Attempts) {
+			if len(a.Raw) > 0 {
+				raws, at = append(raws, a.Raw), append(at, i)
+			}
+		}
 	}
-	if len(raws) > 0 {
-		for j, err := range t.chain.SendRawTransactions(ctx, raws) {
+	if len(raws) == 0 {
+		return errs
+	}
+	for j, err := range t.chain.SendRawTransactions(ctx, raws) {
+		if newest := j == 0 || at[j-1] != at[j]; newest || err == nil {
 			errs[at[j]] = err
 		}
 	}
 	return errs
 }
 
-// sendByNode repeats one and the same eth_sendTransaction, nonce included, for
-// a node that signs only what it sends. Its reply names the transaction.
-func (t *turn) sendByNode(ctx context.Context, p *storage.Payment) error {
-	a := p.Last()
-	if a.Hash == (common.Hash{}) {
-		if err := t.findInPool(ctx, p); err != nil {
+// offerByNode is offer for a node that signs only what it sends.
+func (t *turn) offerByNode(ctx context.Context, p *storage.Payment) error {
+	var newest error
+	for i := range slices.Backward(p.Attempts) {
+		err := t.sendByNode(ctx, p, &p.Attempts[i])
+		var refused *rpc.Refusal
+		if !errors.As(err, &refused) {
 			return err
 		}
+		if newest == nil {
+			newest = err
+		}
 	}
-	if a.Hash == (common.Hash{}) {
+	return newest
+}
+
+// sendByNode repeats one and the same eth_sendTransaction, nonce included, while
+// the node does not have the transaction. Its reply names it. Should a node sign
+// the same fields differently the next time, the chain still takes one of the
+// two, and [turn.findStranger] knows either for ours.
+func (t *turn) sendByNode(ctx context.Context, p *storage.Payment, a *storage.Attempt) error {
+	has, err := t.nodeHas(ctx, p, a)
+	if err != nil {
+		return err
+	}
+	if !has {
 		hash, err := t.chain.SendTransaction(ctx, t.unsigned(p, price{a.GasPrice, a.FeeCap, a.TipCap}).args())
 		if err != nil {
 			return asRefusal(err)
@@ -154,15 +178,18 @@ func asRefusal(err error) error {
 	return err
 }
 
-// findInPool looks whether the node has the transaction already, so that its
-// hash is known although the reply was lost.
-func (t *turn) findInPool(ctx context.Context, p *storage.Payment) error {
+// nodeHas says whether the node shows an attempt that it was to sign and send,
+// and finds out its hash when the reply was lost.
+func (t *turn) nodeHas(ctx context.Context, p *storage.Payment, a *storage.Attempt) (bool, error) {
 	if t.fresh[p.ID] {
-		return nil
+		return false, nil
 	}
-	_, hashes, err := t.chain.PoolHas(ctx, t.account)
-	if err != nil {
-		return err
+	hashes := []common.Hash{a.Hash}
+	if a.Hash == (common.Hash{}) {
+		var err error
+		if _, hashes, err = t.chain.PoolHas(ctx, t.account); err != nil {
+			return false, err
+		}
 	}
 	for _, h := range hashes {
 		tx, err := t.chain.TransactionByHash(ctx, h)
@@ -170,14 +197,14 @@ func (t *turn) findInPool(ctx context.Context, p *storage.Payment) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if tx.From == t.account && tx.Nonce == p.Nonce && matches(p, &tx) {
-			p.Last().Hash = h
-			return nil
+			a.Hash = h
+			return true, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // refuse writes down that nothing of the payment is out, and halts payouts.

@@ -66,6 +66,7 @@ type Payer struct {
 	window      int
 	resolving   bool   // RESOLVE_PAYOUT=1
 	said        string // the last complaint, so that it is made once
+	saidDear    string // what the last warning of a fee above the limit was about
 }
 
 // New makes a Payer of its parts. It starts nothing.

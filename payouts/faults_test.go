@@ -242,20 +242,75 @@ func TestANodeThatIsBehindPaysNobody(t *testing.T) {
 }
 
 func TestADroppedTransactionIsSentAgain(t *testing.T) {
+	for _, without := range []string{"", "eth_signTransaction"} {
+		t.Run("by a node without "+without, func(t *testing.T) {
+			p := newPool(t)
+			p.node.DisableMethod(without)
+			p.due()
+			n := 0
+			p.clock.onSleep = func() {
+				if n++; n < 4 {
+					p.chain.Forget()
+					p.chain.MineEmpty(1)
+					return
+				}
+				p.chain.Mine(1)
+			}
+			p.mustSession()
+			p.settle()
+			p.wantPaidOnce()
+		})
+	}
+}
+
+// The account can pay the first fee, but none above it; the node's pool forgets
+// the first attempt after it refused the second.
+func TestWhenAHigherFeeIsRefusedTheOlderAttemptGoesOutAgain(t *testing.T) {
+	for _, without := range []string{"", "eth_signTransaction"} {
+		t.Run("by a node without "+without, func(t *testing.T) {
+			p := newPool(t)
+			p.node.DisableMethod(without)
+			const all = 1000*coin - 21000 // at 1 gwei
+			p.credit(login(1), all)
+			n := 0
+			p.clock.onSleep = func() {
+				if n++; n < 12 {
+					p.chain.MineEmpty(1)
+					return
+				}
+				if n == 12 {
+					p.chain.Forget()
+				}
+				p.chain.Mine(1)
+			}
+			p.mustSession()
+			p.wantLog("offering a higher fee")
+			p.settle()
+			p.wantReceived(login(1), all)
+			p.wantBooks(login(1), 0, 0, all)
+			p.audit()
+		})
+	}
+}
+
+func TestAFeeThatMayNotRiseIsSaidOnce(t *testing.T) {
 	p := newPool(t)
-	p.due()
+	p.cfg.MaxGasPrice = util.NewWei(1_000_000_000)
+	p.credit(login(1), coin)
 	n := 0
 	p.clock.onSleep = func() {
-		if n++; n < 4 {
-			p.chain.Forget()
+		if n++; n < 20 {
 			p.chain.MineEmpty(1)
 			return
 		}
 		p.chain.Mine(1)
 	}
 	p.mustSession()
+	if got := strings.Count(p.logs.String(), "its fee is at payouts.maxGasPrice"); got != 1 {
+		t.Errorf("it was said %d times", got)
+	}
 	p.settle()
-	p.wantPaidOnce()
+	p.wantReceived(login(1), coin)
 }
 
 func TestAContractThatRejectsIsNotPaidAndToldWhy(t *testing.T) {

@@ -117,12 +117,20 @@ func (t *turn) bump(ctx context.Context) error {
 		}
 		now = now.above(p)
 		if now.max().Cmp(t.cfg.MaxGasPrice.Big()) > 0 {
-			t.log.Warn("a payment waits long, but its fee is at payouts.maxGasPrice", "payment", p.ID, "nonce", p.Nonce, "maxGasPriceWei", t.cfg.MaxGasPrice.Big())
+			t.sayDear(p.ID, "a payment waits long, but its fee is at payouts.maxGasPrice", "payment", p.ID, "nonce", p.Nonce)
 			return nil
 		}
 		return t.raise(ctx, p, now)
 	}
 	return nil
+}
+
+// sayDear warns of a fee that payouts.maxGasPrice forbids, once for each matter.
+func (t *turn) sayDear(matter, text string, args ...any) {
+	if t.saidDear != matter {
+		t.saidDear = matter
+		t.log.Warn(text, append(args, "maxGasPriceWei", t.cfg.MaxGasPrice.Big())...)
+	}
 }
 
 // raise makes one more attempt at a payment: recorded, journalled, verified,
@@ -223,7 +231,7 @@ func (t *turn) gasFor(ctx context.Context, to common.Address, value *big.Int) (g
 	case rpc.Classify(err) == rpc.InsufficientFunds:
 		return limit, "", nil // that is our account's fault, and affordable says so
 	case errors.As(err, &refused):
-		return 0, "the recipient is a contract that rejects payments: " + refused.Message, nil
+		return 0, "the recipient is a contract, and the node says that a payment to it fails: " + refused.Message, nil
 	case err != nil:
 		return 0, "", fmt.Errorf("estimate the gas of a payment to %s: %w", to, err)
 	}

@@ -217,7 +217,7 @@ func TestGasFor(t *testing.T) {
 		{"one more is too much", adviser{gas: 100_001}, true, 0, "needs 100001 gas, the limit is 100000", ""},
 		{"without autoGas it is the configured gas", adviser{gas: 30_000}, false, 40_000, "", ""},
 		{"and that is the limit", adviser{gas: 40_001}, false, 0, "needs 40001 gas, the limit is 40000", ""},
-		{"a contract that reverts", adviser{err: answer(3, "execution reverted")}, true, 0, "rejects payments: execution reverted", ""},
+		{"a contract that reverts", adviser{err: answer(3, "execution reverted")}, true, 0, "a payment to it fails: execution reverted", ""},
 		{"our own lack of money is not his fault", adviser{err: answer(-32000, "insufficient funds for transfer")}, true, 100_000, "", ""},
 		{"no answer says nothing of him", adviser{err: rpc.ErrUnknown}, true, 0, "", "estimate the gas of a payment to"},
 	} {

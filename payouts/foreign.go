@@ -89,7 +89,7 @@ func (t *turn) findStranger(ctx context.Context, p *storage.Payment) error {
 	return nil
 }
 
-// matches says whether a transaction is, field by field, the payment's newest attempt.
+// matches says whether a transaction moves what the payment does, at whatever price.
 func matches(p *storage.Payment, tx *rpc.Transaction) bool {
 	return addressOf(tx.To) == p.To && tx.Value.Cmp(p.Value) == 0 && tx.Gas == p.Gas && len(tx.Input) == 0
 }
@@ -251,6 +251,11 @@ func (t *turn) fillDeadNonces(ctx context.Context) error {
 
 func (t *turn) fill(ctx context.Context, nonce uint64, bound string, replaces *storage.Payment) error {
 	price, err := t.price(ctx)
+	var tooHigh *Halt
+	if errors.As(err, &tooHigh) {
+		t.sayDear(fmt.Sprint("nonce ", nonce), "a dead nonce waits for a lower gas price", "nonce", nonce, "err", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -261,6 +266,10 @@ func (t *turn) fill(ctx context.Context, nonce uint64, bound string, replaces *s
 	}
 	if replaces != nil {
 		price = price.above(replaces)
+		if price.max().Cmp(t.cfg.MaxGasPrice.Big()) > 0 {
+			t.sayDear(replaces.ID, "a dead nonce stays, for its filler would have to offer more than payouts.maxGasPrice", "nonce", nonce, "was", replaces.ID)
+			return nil
+		}
 	}
 	if err := t.sign(ctx, f, price); err != nil {
 		return err

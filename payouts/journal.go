@@ -2,7 +2,6 @@ package payouts
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -71,8 +70,9 @@ type ByHandRecord struct {
 	Time   int64        `json:"time"`
 }
 
-// JournalFile is the journal on disk: one record a line, each behind its
-// checksum, synced before Append returns, locked against a second process.
+// JournalFile is the journal on disk: one line for each Append, a JSON array of
+// its records behind a checksum, synced before Append returns, locked against a
+// second process. What a crash tears is so always the last line.
 type JournalFile struct {
 	path   string
 	file   *os.File
@@ -172,25 +172,25 @@ func (j *JournalFile) cut() error {
 // Append writes records and returns when they are on disk. After an error none
 // of them counts, and the next Append starts where this one did.
 func (j *JournalFile) Append(records ...Record) error {
-	var buf bytes.Buffer
-	for _, r := range records {
-		line, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("encode a journal record: %w", err)
-		}
-		fmt.Fprintf(&buf, "%08x %s\n", crc32.ChecksumIEEE(line), line)
+	if len(records) == 0 {
+		return nil
 	}
+	body, err := json.Marshal(records)
+	if err != nil {
+		return fmt.Errorf("encode journal records: %w", err)
+	}
+	line := fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(body), body)
 	if err := j.cut(); err != nil {
 		return err
 	}
 	j.torn = true
-	if _, err := j.file.WriteAt(buf.Bytes(), j.end); err != nil {
+	if _, err := j.file.WriteAt(line, j.end); err != nil {
 		return fmt.Errorf("write journal %s: %w", j.path, err)
 	}
 	if err := j.file.Sync(); err != nil {
 		return fmt.Errorf("sync journal %s: %w", j.path, err)
 	}
-	j.end, j.torn = j.end+int64(buf.Len()), false
+	j.end, j.torn = j.end+int64(len(line)), false
 	return nil
 }
 
@@ -209,7 +209,7 @@ func (j *JournalFile) Close() error {
 	return errors.Join(unix.Flock(int(j.file.Fd()), unix.LOCK_UN), j.file.Close())
 }
 
-// scanJournal reads records and returns where the last whole one ends.
+// scanJournal reads records and returns where the last whole line ends.
 func scanJournal(r io.Reader, path string, each func(Record) error) (end int64, err error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	for n := 1; ; n++ {
@@ -220,30 +220,32 @@ func scanJournal(r io.Reader, path string, each func(Record) error) (end int64, 
 		if err != nil {
 			return 0, fmt.Errorf("read journal %s: %w", path, err)
 		}
-		record, bad := parseRecord(line)
+		records, bad := parseRecords(line)
 		if bad != nil {
 			if _, err := in.Peek(1); err == io.EOF {
 				return end, nil
 			}
 			return 0, fmt.Errorf("%s: %w: line %d is damaged: %w", path, ErrJournal, n, bad)
 		}
-		if err := each(record); err != nil {
-			return 0, err
+		for _, r := range records {
+			if err := each(r); err != nil {
+				return 0, err
+			}
 		}
 		end += int64(len(line))
 	}
 }
 
-func parseRecord(line []byte) (Record, error) {
-	var r Record
+func parseRecords(line []byte) ([]Record, error) {
 	sum, body, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
 	if !ok || sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) {
-		return r, errors.New("its checksum does not match")
+		return nil, errors.New("its checksum does not match")
 	}
+	var records []Record
 	dec := json.NewDecoder(strings.NewReader(body))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
-		return r, errors.New("it is not a record of this version")
+	if err := dec.Decode(&records); err != nil {
+		return nil, errors.New("it holds no records of this version")
 	}
-	return r, nil
+	return records, nil
 }

@@ -203,6 +203,32 @@ func TestJournalDropsATornLastRecordWhereverItTore(t *testing.T) {
 	}
 }
 
+// Power that fails in the middle of a batch may keep its end and lose its
+// beginning. Nothing of that batch was sent.
+func TestJournalDropsABatchThatIsTornInItsMiddle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	whole := written(t, path, someRecords()[0])
+	j := openJournal(t, path)
+	if err := j.Append(someRecords()...); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := len(whole); at < len(data)-1; at++ {
+		torn := bytes.Clone(data)
+		torn[at] = 0
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := openJournal(t, path)
+		wantRecords(t, j, someRecords()[0])
+		j.Close()
+	}
+}
+
 func TestJournalDamagedBeforeItsLastRecordIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	whole := written(t, filepath.Join(dir, "whole"), someRecords()...)
@@ -260,7 +286,7 @@ func TestJournalOfANewerVersionIsRefused(t *testing.T) {
 		fmt.Fprintf(f, "%08x %s\n", crc32.ChecksumIEEE([]byte(line)), line)
 	}
 	f.Close()
-	if _, err := OpenJournal(path, ourChain); !errors.Is(err, ErrJournal) || !strings.Contains(err.Error(), "line 3 is damaged: it is not a record of this version") {
+	if _, err := OpenJournal(path, ourChain); !errors.Is(err, ErrJournal) || !strings.Contains(err.Error(), "line 3 is damaged: it holds no records of this version") {
 		t.Errorf("open = %v, want ErrJournal", err)
 	}
 }
