@@ -1,0 +1,168 @@
+package ethash
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/ethereum/go-ethereum/common"
+	"golang.org/x/crypto/sha3"
+)
+
+const (
+	accesses = 64  // pages of the dataset that a hash visits
+	parents  = 256 // lines of the cache that make a line of the dataset
+
+	// Batch is how many shares are hashed in lock step.
+	Batch = 8
+	lanes = 2 * Batch // each page is two lines
+)
+
+// Work is what a miner claims to have worked on.
+type Work struct {
+	Header common.Hash // of the block without its seal
+	Nonce  uint64
+}
+
+// Digest is what the work comes to.
+type Digest struct {
+	Mix   common.Hash // the block's mix digest
+	Final common.Hash // as a number, to be compared with a target
+}
+
+// Quick is the final hash if the mix were right, for the price of two Keccaks.
+// Above the target it refutes a share; below it proves nothing.
+func Quick(w Work, mix common.Hash) common.Hash {
+	q := quicks.Get().(*quick)
+	defer quicks.Put(q)
+	q.k512.seed(&q.seed, w)
+	return q.k256.final(&q.seed, mix)
+}
+
+// quick is the room for one quick check.
+type quick struct {
+	k512 *keccak512
+	k256 *keccak256
+	seed item
+}
+
+var quicks = sync.Pool{New: func() any { return &quick{k512: newKeccak512(), k256: newKeccak256()} }}
+
+// seed is the hash of the header and the nonce, from which all else follows.
+func (k *keccak512) seed(it *item, w Work) {
+	copy(k.buf[:], w.Header[:])
+	binary.LittleEndian.PutUint64(k.buf[common.HashLength:], w.Nonce)
+	k.sum(it, k.buf[:common.HashLength+8])
+}
+
+// keccak256 makes the final hash without allocation. It belongs to one goroutine.
+type keccak256 struct {
+	state keccak
+	buf   [itemBytes + common.HashLength]byte
+}
+
+func newKeccak256() *keccak256 {
+	return &keccak256{state: sha3.NewLegacyKeccak256().(keccak)}
+}
+
+func (k *keccak256) final(seed *item, mix common.Hash) (h common.Hash) {
+	for w, v := range seed {
+		binary.LittleEndian.PutUint32(k.buf[4*w:], v)
+	}
+	copy(k.buf[itemBytes:], mix[:])
+	k.state.Reset()
+	k.state.Write(k.buf[:])
+	k.state.Read(k.buf[:len(h)])
+	copy(h[:], k.buf[:])
+	return h
+}
+
+// hasher is the room that one worker needs for a batch.
+type hasher struct {
+	k512  *keccak512
+	k256  *keccak256
+	seeds [Batch]item
+	mixes [lanes]item // two lines a share
+	lines [lanes]item // of the dataset, being made
+	index [lanes]uint32
+	from  [lanes]*item // the cache line that each waits for
+}
+
+func newHasher() *hasher { return &hasher{k512: newKeccak512(), k256: newKeccak256()} }
+
+// hash computes out[i] of work[i], at most [Batch] of them, without allocation.
+func (h *hasher) hash(c *cache, work []Work, out []Digest) {
+	n := len(work)
+	for i := range work {
+		h.k512.seed(&h.seeds[i], work[i])
+		h.mixes[2*i], h.mixes[2*i+1] = h.seeds[i], h.seeds[i]
+	}
+	for access := range uint32(accesses) {
+		for i := range n {
+			word := h.mixes[2*i+int(access/words%2)][access%words]
+			page := c.pages.mod((access^h.seeds[i][0])*fnvPrime ^ word)
+			h.index[2*i], h.index[2*i+1] = 2*page, 2*page+1
+		}
+		h.dataset(c, 2*n)
+		for l := range 2 * n {
+			mix, line := &h.mixes[l&(lanes-1)], &h.lines[l&(lanes-1)]
+			for w := range mix {
+				mix[w] = mix[w]*fnvPrime ^ line[w]
+			}
+		}
+	}
+	for i := range work {
+		compress(&out[i].Mix, &h.mixes[2*i], &h.mixes[2*i+1])
+		out[i].Final = h.k256.final(&h.seeds[i], out[i].Mix)
+	}
+}
+
+// compress folds the mix of 128 bytes into its digest of 32.
+func compress(digest *common.Hash, a, b *item) {
+	for half, it := range [2]*item{a, b} {
+		for w := 0; w < words; w += 4 {
+			v := ((it[w]*fnvPrime^it[w+1])*fnvPrime^it[w+2])*fnvPrime ^ it[w+3]
+			binary.LittleEndian.PutUint32(digest[16*half+w:], v)
+		}
+	}
+}
+
+// dataset computes the first n lines of h.index into h.lines. Every round first
+// finds out all the cache lines that it needs and touches each, so that the
+// processor fetches them at the same time, and only then works with them.
+func (h *hasher) dataset(c *cache, n int) {
+	for l := range n {
+		i := h.index[l]
+		h.lines[l] = c.items[c.rows.mod(i)]
+		h.lines[l][0] ^= i
+		h.k512.item(&h.lines[l], &h.lines[l])
+	}
+	for round := range uint32(parents) {
+		for l := range n {
+			line := &h.lines[l&(lanes-1)]
+			from := &c.items[c.rows.mod((h.index[l&(lanes-1)]^round)*fnvPrime^line[round%words])]
+			h.from[l&(lanes-1)] = from
+			line[0] = line[0]*fnvPrime ^ from[0]
+		}
+		for l := range n {
+			line, from := &h.lines[l&(lanes-1)], h.from[l&(lanes-1)]
+			line[1] = line[1]*fnvPrime ^ from[1]
+			line[2] = line[2]*fnvPrime ^ from[2]
+			line[3] = line[3]*fnvPrime ^ from[3]
+			line[4] = line[4]*fnvPrime ^ from[4]
+			line[5] = line[5]*fnvPrime ^ from[5]
+			line[6] = line[6]*fnvPrime ^ from[6]
+			line[7] = line[7]*fnvPrime ^ from[7]
+			line[8] = line[8]*fnvPrime ^ from[8]
+			line[9] = line[9]*fnvPrime ^ from[9]
+			line[10] = line[10]*fnvPrime ^ from[10]
+			line[11] = line[11]*fnvPrime ^ from[11]
+			line[12] = line[12]*fnvPrime ^ from[12]
+			line[13] = line[13]*fnvPrime ^ from[13]
+			line[14] = line[14]*fnvPrime ^ from[14]
+			line[15] = line[15]*fnvPrime ^ from[15]
+		}
+	}
+	for l := range n {
+		h.k512.item(&h.lines[l], &h.lines[l])
+	}
+}

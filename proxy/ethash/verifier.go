@@ -1,0 +1,236 @@
+package ethash
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// ahead is how many blocks before an epoch its cache is built: hours on any
+	// network, and the building takes seconds.
+	ahead = 1000
+	// behind is how many blocks an epoch is kept after its last: as long as a
+	// share for one of them may still come.
+	behind = 16
+)
+
+// ErrEpoch reports a height whose cache is not there: nobody prepared it, or it
+// is too old.
+var ErrEpoch = errors.New("no cache for this epoch")
+
+// Verifier hashes shares. It is safe for concurrent use.
+type Verifier struct {
+	rules Rules
+	log   *slog.Logger
+	queue chan *request
+	build chan *slot
+	idle  sync.Pool // of *request
+
+	mu     sync.Mutex
+	caches map[Epoch]*slot // guarded by mu
+}
+
+// slot is a cache that is there or on its way.
+type slot struct {
+	epoch Epoch
+	ready chan struct{} // closed when cache is set
+	cache *cache
+}
+
+// request is one share on its way through a worker.
+type request struct {
+	work   Work
+	cache  *cache
+	digest Digest
+	done   chan struct{} // gets one token
+}
+
+// New makes a Verifier. It starts nothing.
+func New(rules Rules, log *slog.Logger) *Verifier {
+	return &Verifier{
+		rules:  rules,
+		log:    log,
+		queue:  make(chan *request, 64*Batch),
+		build:  make(chan *slot, 8),
+		idle:   sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }},
+		caches: make(map[Epoch]*slot),
+	}
+}
+
+// Run does the work, with one worker a processor, until ctx ends.
+func (v *Verifier) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			v.work(ctx)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		v.builds(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// Prepare makes the cache for blocks of this height ready and returns when it
+// is. That of the next epoch is built in the background when it comes near, and
+// those that no share can need any more are let go.
+func (v *Verifier) Prepare(ctx context.Context, height uint64) error {
+	now := v.rules.Epoch(height)
+	wanted := []Epoch{now, v.rules.Epoch(height + ahead), v.rules.Epoch(height - min(height, behind))}
+	var s *slot
+	for _, e := range wanted[:2] {
+		got, err := v.slot(ctx, e)
+		if err != nil {
+			return err
+		}
+		if e == now {
+			s = got
+		}
+	}
+	v.forgetBut(wanted)
+	select {
+	case <-s.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// slot finds the epoch's cache, or orders it.
+func (v *Verifier) slot(ctx context.Context, e Epoch) (*slot, error) {
+	v.mu.Lock()
+	s := v.caches[e]
+	if s != nil {
+		v.mu.Unlock()
+		return s, nil
+	}
+	s = &slot{epoch: e, ready: make(chan struct{})}
+	v.caches[e] = s
+	v.mu.Unlock()
+	select {
+	case v.build <- s:
+		return s, nil
+	case <-ctx.Done():
+		v.mu.Lock()
+		delete(v.caches, e)
+		v.mu.Unlock()
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (v *Verifier) forgetBut(wanted []Epoch) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for e := range v.caches {
+		if e != wanted[0] && e != wanted[1] && e != wanted[2] {
+			delete(v.caches, e)
+		}
+	}
+}
+
+// builds makes the caches that were ordered, one at a time.
+func (v *Verifier) builds(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-v.build:
+			began := time.Now()
+			c, err := newCache(ctx, s.epoch)
+			if err != nil {
+				return // ctx has ended
+			}
+			s.cache = c
+			close(s.ready)
+			v.log.Info("verification cache is ready", "epoch", s.epoch.Number, "cacheMiB", s.epoch.CacheBytes()>>20,
+				"took", time.Since(began).Round(time.Millisecond))
+		}
+	}
+}
+
+// Hash is what the work on a block of this height comes to. It waits for a
+// worker. Errors: [ErrEpoch], or the context's.
+func (v *Verifier) Hash(ctx context.Context, height uint64, w Work) (Digest, error) {
+	v.mu.Lock()
+	s := v.caches[v.rules.Epoch(height)]
+	v.mu.Unlock()
+	if s == nil {
+		return Digest{}, ErrEpoch
+	}
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return Digest{}, context.Cause(ctx)
+	}
+	r := v.idle.Get().(*request)
+	r.work, r.cache = w, s.cache
+	select {
+	case v.queue <- r:
+	case <-ctx.Done():
+		return Digest{}, context.Cause(ctx)
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done(): // r still belongs to a worker
+		return Digest{}, context.Cause(ctx)
+	}
+	d := r.digest
+	r.cache = nil
+	v.idle.Put(r)
+	return d, nil
+}
+
+// work hashes what waits, as many at once as are there: it never waits for a
+// batch to fill.
+func (v *Verifier) work(ctx context.Context) {
+	h := newHasher()
+	var batch [Batch]*request
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case batch[0] = <-v.queue:
+		}
+		n := 1
+	fill:
+		for n < Batch {
+			select {
+			case batch[n] = <-v.queue:
+				n++
+			default:
+				break fill
+			}
+		}
+		h.serve(batch[:n])
+	}
+}
+
+// serve hashes a batch, one cache after the other where there are two.
+func (h *hasher) serve(batch []*request) {
+	var works [Batch]Work
+	var digests [Batch]Digest
+	for len(batch) > 0 {
+		c, n := batch[0].cache, 0
+		for i, r := range batch {
+			if r.cache == c {
+				batch[i], batch[n] = batch[n], r
+				works[n] = r.work
+				n++
+			}
+		}
+		h.hash(c, works[:n], digests[:n])
+		for i, r := range batch[:n] {
+			r.digest = digests[i]
+			r.done <- struct{}{}
+		}
+		batch = batch[n:]
+	}
+}
