@@ -235,12 +235,19 @@ func (l *Lease) Attempts(ctx context.Context, p *Payment, before int) error {
 		[]any{p.ID, before, len(p.Attempts), string(raw), hexOrEmpty(p.Last().Hash)}})
 }
 
-// Sent books payments that a node has taken, under their newest attempt's hash.
-// now is in unix seconds.
+// Sent books payments that a node has taken, under p.Hash, or their newest
+// attempt's hash when that is not set. now is in unix seconds.
 func (l *Lease) Sent(ctx context.Context, now int64, ps ...*Payment) []error {
 	return l.runPayments(ctx, ps, func(p *Payment) (call, error) {
+		shown := p.Hash
+		if shown == (common.Hash{}) {
+			shown = p.Last().Hash
+		}
+		if shown == (common.Hash{}) {
+			return call{}, fmt.Errorf("book payment %s as sent: its transaction has no hash yet: %w", p.ID, ErrConflict)
+		}
 		return call{"book payment " + p.ID + " as sent", sentScript, l.moneyKeys(p),
-			[]any{p.ID, string(p.Kind), p.Login, p.Amount.String(), p.Last().Hash.Hex(), now}}, nil
+			[]any{p.ID, string(p.Kind), p.Login, p.Amount.String(), shown.Hex(), now}}, nil
 	})
 }
 

@@ -158,7 +158,9 @@ func (m *modelBooks) actions() map[string]func(*rapid.T) {
 			default:
 				want = ErrConflict
 			}
-			if expect(t, want, func() error { return one(m.lease.Sent(ctx, later, p.Payment)) }) && p.State == Signed {
+			newest := *p.Payment
+			newest.Hash = p.Last().Hash
+			if expect(t, want, func() error { return one(m.lease.Sent(ctx, later, &newest)) }) && p.State == Signed {
 				m.move(p.Login, p.Amount, pending, paid)
 				p.State, p.Hash, p.row = Sent, p.Last().Hash, false
 			}
