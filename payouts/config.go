@@ -190,6 +190,8 @@ func (s SignerConfig) check(f *util.Faults) {
 	const clef, web3signer = "account_signTransaction", "eth_signTransaction"
 	switch s.Type {
 	case SignerNode:
+		f.Unless(s.Keystore == "" && s.PasswordFile == "", "payouts.signer.type", "is %q, want %q, for a key file is set", s.Type, SignerKeystore)
+		f.Unless(s.URL == "", "payouts.signer.type", "is %q, want %q, for payouts.signer.url is set", s.Type, SignerExternal)
 	case SignerKeystore:
 		f.Unless(s.Keystore != "", "payouts.signer.keystore", "is not set, want the key file of payouts.address")
 		f.Unless(s.PasswordFile != "", "payouts.signer.passwordFile", "is not set, want the file that holds the key's password")

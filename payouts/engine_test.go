@@ -206,6 +206,7 @@ func TestRunEndsWithItsContextWhereverItIs(t *testing.T) {
 func TestRunGoesOnAfterAHalt(t *testing.T) {
 	p := newPool(t)
 	p.cfg.Interval = util.Duration(time.Hour)
+	p.mustSession() // which begins the ledger
 	p.due()
 	p.node.SetPeers(3)
 	d := p.keepDiary()

@@ -610,6 +610,58 @@ func TestPendingRowsOfAnOldPool(t *testing.T) {
 	}
 }
 
+// A node that is cut off does not show what was paid.
+func TestOldRowsAreNotSettledByANodeThatCannotKnow(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		node   func(*pool)
+		reason string
+	}{
+		{"without peers", func(p *pool) { p.node.SetPeers(0) }, HaltPeers},
+		{"that is syncing", func(p *pool) { p.node.SetSyncing(true) }, HaltSyncing},
+		{"whose newest block is older than the row", func(p *pool) {
+			p.redis.Do(t, "ZADD", "eth:payments:pending", 4_000_000_000, login(1)+":500000000")
+		}, HaltBehind},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPool(t)
+			p.redis.Do(t, "HSET", "eth:miners:"+login(1), "balance", 0, "pending", 500_000_000)
+			p.redis.Do(t, "HSET", "eth:finances", "balance", 0, "pending", 500_000_000)
+			p.redis.Do(t, "ZADD", "eth:payments:pending", 1_700_000_000, login(1)+":500000000")
+			tc.node(p)
+			payer, stop := p.start()
+			defer stop()
+			wantHalt(t, payer.Resolve(context.Background()), tc.reason)
+			_, err := payer.Session(context.Background())
+			wantHalt(t, err, tc.reason)
+			p.wantBooks(login(1), 0, 500_000_000, 0)
+		})
+	}
+}
+
+// Coins sent there come back to nobody.
+func TestNobodyIsPaidAtTheZeroAddressOrThePoolsOwn(t *testing.T) {
+	p := newPool(t)
+	zero := common.Address{}.Hex()
+	p.credit(zero, coin)
+	p.credit(strings.ToLower(p.account.Hex()), coin)
+	r := p.mustSession()
+	if len(r.Skipped) != 2 || r.Paid != 0 || p.chain.Nonce(p.account) != 0 {
+		t.Errorf("session came to %+v, nonce %d", r, p.chain.Nonce(p.account))
+	}
+	p.wantBooks(zero, coin, 0, 0)
+}
+
+func TestANewJournalOfAUsedLedgerIsSaid(t *testing.T) {
+	p := newPool(t)
+	p.due()
+	p.mustSession()
+	p.settle()
+	p.journal += ".new"
+	p.mustSession()
+	p.wantLog("the journal is new, but the ledger has made payments")
+}
+
 // sendByHand gives a transaction to the node, past the pool.
 func (p *pool) sendByHand(raw []byte) {
 	p.t.Helper()

@@ -61,7 +61,7 @@ func (p *Payer) Plan(ctx context.Context) (Plan, error) {
 // wouldStop asks what would keep a session from paying anybody.
 func (t *turn) wouldStop(ctx context.Context, pl *Plan) error {
 	var h *Halt
-	for _, check := range []func(context.Context) error{t.wouldLock, t.checkNode, func(ctx context.Context) error { return t.signer.Ready(ctx, t.account) }} {
+	for _, check := range []func(context.Context) error{t.wouldBelong, t.wouldLock, t.checkNode, t.wouldAccount, func(ctx context.Context) error { return t.signer.Ready(ctx, t.account) }} {
 		err := check(ctx)
 		switch {
 		case errors.As(err, &h):
@@ -71,6 +71,29 @@ func (t *turn) wouldStop(ctx context.Context, pl *Plan) error {
 			pl.Stopped = &Halt{Reason: HaltSigner, Err: err}
 			return nil
 		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *turn) wouldBelong(context.Context) error {
+	if h := t.journal.Header(); t.meta.ChainID != 0 && (t.meta.ChainID != h.ChainID || t.meta.Genesis != h.Genesis) {
+		return halt(HaltChain, "the ledger belongs to chain id %d with genesis %s, the node is on chain id %d with genesis %s",
+			t.meta.ChainID, t.meta.Genesis, h.ChainID, h.Genesis)
+	}
+	return nil
+}
+
+// wouldAccount looks at transactions of the account that the ledger does not
+// know yet.
+func (t *turn) wouldAccount(ctx context.Context) error {
+	for n := t.meta.NextNonce; n < t.view.Nonce; n++ {
+		tx, _, err := t.locate(ctx, n, 0)
+		if err != nil || tx == nil {
+			return err
+		}
+		if err := t.accountFor(ctx, tx); err != nil {
 			return err
 		}
 	}
@@ -175,6 +198,7 @@ type Status struct {
 	Pending []storage.PendingRow
 	Rejects map[string]string
 	Totals  storage.Miner
+	Bad     []error // rows that cannot be read
 }
 
 // ReadStatus reads it. Nothing is written, and the node is not asked.
@@ -190,13 +214,12 @@ func ReadStatus(ctx context.Context, db *storage.DB) (Status, error) {
 	if s.Open, err = db.Inflight(ctx); err != nil {
 		return s, err
 	}
-	var bad []error
-	if s.Pending, bad, err = db.Pending(ctx); err != nil {
+	if s.Pending, s.Bad, err = db.Pending(ctx); err != nil {
 		return s, err
 	}
 	if s.Rejects, err = db.Rejects(ctx); err != nil {
 		return s, err
 	}
 	s.Totals, err = db.Finances(ctx)
-	return s, errors.Join(append(bad, err)...)
+	return s, err
 }

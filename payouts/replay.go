@@ -15,7 +15,7 @@ const replayChunk = 1000
 // replay compares the journal with the ledger, oldest record first, and puts
 // back what the ledger forgot. Then it writes into the journal what a crash
 // kept out of it.
-func (t *turn) replay(ctx context.Context) error {
+func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 	open, err := t.ledger.Inflight(ctx)
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (t *turn) replay(ctx context.Context) error {
 		written[p.ID] = 0
 	}
 	var chunk []Record
-	put := 0
+	put, known := 0, 0
 	flush := func() error {
 		n, err := t.putBack(ctx, chunk)
 		put += n
@@ -35,6 +35,7 @@ func (t *turn) replay(ctx context.Context) error {
 	err = t.journal.Replay(func(r Record) error {
 		switch {
 		case r.Payment != nil:
+			known++
 			if _, ok := written[r.Payment.ID]; ok {
 				written[r.Payment.ID] = len(r.Payment.Attempts)
 			}
@@ -53,6 +54,10 @@ func (t *turn) replay(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("replay the journal: %w", err)
+	}
+	if known == 0 && meta.NextNonce > meta.FirstNonce {
+		t.log.Warn("the journal is new, but the ledger has made payments: if payouts moved to another host, bring the journal along; "+
+			"without it nothing can be put back that redis forgets", "firstNonce", meta.FirstNonce, "nextNonce", meta.NextNonce)
 	}
 	if put > 0 {
 		t.log.Warn("redis had forgotten what the journal knows; it was put back", "records", put)

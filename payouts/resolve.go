@@ -56,6 +56,10 @@ func (p *Payer) takeLock(ctx context.Context) error {
 }
 
 func (t *turn) resolve(ctx context.Context) error {
+	// What a node that is cut off does not show proves nothing.
+	if err := t.checkNode(ctx); err != nil {
+		return err
+	}
 	if err := t.read(ctx); err != nil {
 		return err
 	}
@@ -193,6 +197,10 @@ func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 	rows := t.oldRows()
 	if len(rows) == 0 {
 		return nil, nil
+	}
+	if newest := time.Unix(rows[len(rows)-1].Time, 0); t.view.Head.Time < uint64(newest.Unix()) {
+		return nil, halt(HaltBehind, "the node's newest block %d is of %s, a pending row of an older pool is of %s; whether that was paid shows when the node has later blocks",
+			t.view.Head.Number, time.Unix(int64(t.view.Head.Time), 0).Format(rowTime), newest.Format(rowTime))
 	}
 	used := map[common.Hash]bool{}
 	pool, poolKnown, err := t.poolTransactions(ctx)

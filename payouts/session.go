@@ -20,6 +20,7 @@ type Result struct {
 	InFlight int          // payments sent and not in a block
 	Amount   util.Shannon // in a block
 	Skipped  []Skip       // due, but not paid, and why
+	SetAside []error      // rows that cannot be read, of miners who may be due
 }
 
 // Skip is a miner who was due and could not be paid.
@@ -129,7 +130,8 @@ func (t *turn) list(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	for _, err := range append(bad, t.bad...) {
+	s.SetAside = append(bad, t.bad...)
+	for _, err := range s.SetAside {
 		t.log.Error("a row is set aside", "err", err)
 	}
 	open := map[string]*storage.Payment{}
@@ -157,7 +159,7 @@ func (t *turn) list(ctx context.Context, s *session) error {
 	if !s.counted {
 		s.counted = true
 		s.Due = len(s.queue)
-		t.log.Info("session begins", "due", s.Due, "thresholdShannon", int64(t.cfg.Threshold), "account", t.account,
+		t.log.Info("session begins", "due", s.Due, "thresholdShannon", int64(t.cfg.Threshold), "account", t.account.Hex(),
 			"balance", coins(t.view.BalanceWei), "inFlight", len(t.open))
 		return t.lease.Note(ctx, "sessionStarted", s.started, "sessionDue", s.Due, "sessionPaid", 0, "sessionAmount", 0, "sessionEnded", "", "sessionResult", "")
 	}
@@ -263,7 +265,7 @@ func (t *turn) payBatch(ctx context.Context, s *session, batch []storage.Account
 	for _, p := range opened {
 		s.opened[p.ID], s.logins[p.Login] = p, true
 		t.open = append(t.open, p)
-		t.log.Info("opened", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "tx", p.Last().Hash)
+		t.log.Debug("opened", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "tx", p.Last().Hash)
 	}
 	if len(opened) == 0 {
 		return nil
@@ -297,6 +299,10 @@ func (t *turn) draft(ctx context.Context, s *session, batch []storage.Account, a
 	var ps []*storage.Payment
 	nonce := t.meta.NextNonce
 	for i, a := range batch {
+		if recipients[i] == (common.Address{}) || recipients[i] == t.account {
+			s.skip(a.Login, ReasonRejects, "it is the zero address or the pool's own account, not a miner")
+			continue
+		}
 		gas := plain
 		if _, marked := rejects[a.Login]; code[i] || marked {
 			g, why, err := t.gasFor(ctx, recipients[i], a.Balance.Wei())

@@ -183,6 +183,10 @@ func openKeystore(path, passwordFile string, account common.Address) (Signer, er
 	return &keystoreSigner{key: key.PrivateKey, account: key.Address}, nil
 }
 
+// maxScrypt bounds n times r of a key file's scrypt: 128 bytes each, 2 GiB in
+// all. Go-ethereum writes 2^21.
+const maxScrypt = 1 << 24
+
 // decrypt opens a key file. The library panics at some that it cannot read.
 func decrypt(encrypted []byte, password string) (key *keystore.Key, err error) {
 	defer func() {
@@ -190,6 +194,19 @@ func decrypt(encrypted []byte, password string) (key *keystore.Key, err error) {
 			err = errors.New("malformed key file")
 		}
 	}()
+	var file struct {
+		Crypto struct {
+			KDFParams struct {
+				N, R float64
+			} `json:"kdfparams"`
+		} `json:"crypto"`
+	}
+	if err := json.Unmarshal(encrypted, &file); err != nil {
+		return nil, errors.New("malformed key file")
+	}
+	if k := file.Crypto.KDFParams; k.N*k.R > maxScrypt {
+		return nil, errors.New("key file that asks for more memory than there may be")
+	}
 	return keystore.DecryptKey(encrypted, password)
 }
 

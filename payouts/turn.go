@@ -129,7 +129,7 @@ func (t *turn) prepare(ctx context.Context) error {
 		}
 	}
 	if !t.replayed {
-		if err := t.replay(ctx); err != nil {
+		if err := t.replay(ctx, meta); err != nil {
 			return err
 		}
 		t.replayed = true
@@ -148,6 +148,9 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 		return err
 	}
 	if !journalled {
+		if err := t.checkNode(ctx); err != nil {
+			return err
+		}
 		if err := t.settleOldRows(ctx); err != nil {
 			return err
 		}
@@ -165,7 +168,7 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 		}
 		return err
 	}
-	t.log.Info("the ledger begins", "account", t.account, "chainId", h.ChainID, "firstNonce", first)
+	t.log.Info("the ledger begins", "account", t.account.Hex(), "chainId", h.ChainID, "firstNonce", first)
 	return nil
 }
 

@@ -21,7 +21,7 @@ type Options struct {
 }
 
 const (
-	genesisTime = 1_500_000_000 // seconds since 1970
+	genesisTime = 1_800_000_000 // seconds since 1970
 	blockTime   = 13            // seconds
 	difficulty  = 131_072
 	gwei        = 1_000_000_000

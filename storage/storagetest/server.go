@@ -160,7 +160,7 @@ func (s *Server) end(sig syscall.Signal) {
 }
 
 func (s *Server) cleanup() {
-	s.Kill()
+	s.Stop() // which ends a background save as well; a killed one would go on writing
 	if err := s.client.Close(); err != nil {
 		s.t.Errorf("close client of redis-server on %s: %v", s.Addr(), err)
 	}
