@@ -1,6 +1,10 @@
 package storage
 
-import "github.com/ethereum/go-ethereum/common"
+import (
+	"strconv"
+
+	"github.com/ethereum/go-ethereum/common"
+)
 
 // Keys spells every Redis key of the pool. The prefix is the configured coin;
 // with a cluster it carries a hash tag ("{eth}") so that all keys share a slot.
@@ -46,7 +50,66 @@ func (k Keys) Payments(login string) string { return k.coin + ":payments:" + log
 func (k Keys) PendingNonces() string { return k.coin + ":payments:pendingnonce" }
 func (k Keys) PendingHashes() string { return k.coin + ":payments:pendingtx" }
 
-// The keys below are new. Only payouts writes them.
+// RoundCurrent is the hash LOGIN → sum of share difficulties since the last
+// block. Written by proxies.
+func (k Keys) RoundCurrent() string { return k.coin + ":shares:roundCurrent" }
+
+// Round is the same of a block that was found, frozen. nonce is as in the
+// block's row. It goes when the block is matured.
+func (k Keys) Round(height uint64, nonce string) string {
+	return k.coin + ":shares:round" + strconv.FormatUint(height, 10) + ":" + nonce
+}
+
+// Pow is the zset NONCE:HEADERHASH:MIX by height, of the shares of the last few
+// heights: what is in it already is a duplicate. Written by proxies.
+func (k Keys) Pow() string { return k.coin + ":pow" }
+
+// Stats is the hash roundShares (sum of difficulties in the current round) and
+// lastBlockFound (unix s). Written by proxies.
+func (k Keys) Stats() string { return k.coin + ":stats" }
+
+// Finders is the zset LOGIN by the number of blocks found. Written by proxies.
+func (k Keys) Finders() string { return k.coin + ":finders" }
+
+// Nodes is the hash NAME:name, NAME:height, NAME:difficulty, NAME:lastBeat
+// (unix s) of each proxy. Written by proxies.
+func (k Keys) Nodes() string { return k.coin + ":nodes" }
+
+// Blacklist is the set of logins, Whitelist the set of IPs, that the operator
+// keeps.
+func (k Keys) Blacklist() string { return k.coin + ":blacklist" }
+func (k Keys) Whitelist() string { return k.coin + ":whitelist" }
+
+// Candidates is the zset NONCE:HEADERHASH:MIX:TIME:DIFFICULTY:ROUNDSHARES by the
+// height that was worked on, of blocks that were found. Written by proxies,
+// emptied by the unlocker.
+func (k Keys) Candidates() string { return k.coin + ":blocks:candidates" }
+
+// Immature and Matured are zsets by height, of blocks that the unlocker has
+// looked for: UNCLEHEIGHT:ORPHAN:NONCE:HASH:TIME:DIFFICULTY:ROUNDSHARES:REWARD.
+// UNCLEHEIGHT is 0 for a block, ORPHAN 0 or 1, HASH 0x0 for an orphan, REWARD in
+// Wei.
+func (k Keys) Immature() string { return k.coin + ":blocks:immature" }
+func (k Keys) Matured() string  { return k.coin + ":blocks:matured" }
+
+// CreditsImmature is the hash LOGIN → Shannon that a block is going to bring,
+// Credits what it brought. Written by the unlocker; a field is there if and only
+// if the miner's row has the amount.
+func (k Keys) CreditsImmature(height uint64, hash string) string {
+	return k.coin + ":credits:immature:" + strconv.FormatUint(height, 10) + ":" + hash
+}
+func (k Keys) Credits(height uint64, hash string) string {
+	return k.coin + ":credits:" + strconv.FormatUint(height, 10) + ":" + hash
+}
+
+// CreditsAll is the zset HASH:TIME:REWARD (Wei) by height, of all matured blocks.
+func (k Keys) CreditsAll() string { return k.coin + ":credits:all" }
+
+// The keys below are new. The unlocker writes the first.
+
+// Splits is the hash HEIGHT:HASH → how a block's reward was divided, to the last
+// Wei. The others are written by payouts.
+func (k Keys) Splits() string { return k.coin + ":credits:splits" }
 
 // Meta is the hash of what the ledger knows about itself, see [Meta].
 func (k Keys) Meta() string { return k.coin + ":payments:meta" }
