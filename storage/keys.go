@@ -105,7 +105,35 @@ func (k Keys) Credits(height uint64, hash string) string {
 // CreditsAll is the zset HASH:TIME:REWARD (Wei) by height, of all matured blocks.
 func (k Keys) CreditsAll() string { return k.coin + ":credits:all" }
 
-// The keys below are new. The unlocker writes the first.
+// The keys below are new. Proxies write these.
+
+// Work is the hash LOGIN:WORKER → sum of share difficulties in one minute, whose
+// number is unix seconds / 60. It takes the place of the existing pools'
+// hashrate zsets, which hold every single share. It expires.
+func (k Keys) Work(minute int64) string {
+	return k.coin + ":work:" + strconv.FormatInt(minute, 10)
+}
+
+// Workers is the hash WORKER → unix s of the worker's last share. It expires.
+func (k Keys) Workers(login string) string { return k.coin + ":workers:" + login }
+
+// Batch is the string NUMBER:VERDICTS of a proxy's last batch of shares, so that
+// one whose reply was lost can be sent again. It expires.
+func (k Keys) Batch(proxy string) string { return k.coin + ":shares:batch:" + proxy }
+
+// Found is the hash HEIGHT:NONCE → unix s of every candidate ever written down,
+// so that none is written twice.
+func (k Keys) Found() string { return k.coin + ":blocks:found" }
+
+// Extranonces is the hash PREFIX (0 to 255) → PROXY:EXPIRY (unix s), which
+// proxy hands out the extranonces that begin with the byte.
+func (k Keys) Extranonces() string { return k.coin + ":extranonces" }
+
+// Hashrate is the zset DIFFICULTY:LOGIN:WORKER:MS by unix s of the existing
+// pools, one member a share. It is read, never written.
+func (k Keys) Hashrate() string { return k.coin + ":hashrate" }
+
+// The unlocker writes the next one.
 
 // Splits is the hash HEIGHT:HASH → how a block's reward was divided, to the last
 // Wei. The others are written by payouts.
