@@ -28,7 +28,7 @@ deps:
 
 test: deps
 	$(GO) test $(TFLAGS) ./...
-	cd build/devnet && $(GO) test -timeout 10m ./...
+	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt would change the files above" >&2; exit 1; }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -85,8 +86,9 @@ func defaultConfig() Config {
 
 // LoadConfig reads and checks a configuration file. Every error is a line that
 // names the file, the line and the key, and what would be valid; all are
-// reported together. The warnings are for the operator to read at every start.
-func LoadConfig(path string) (cfg Config, warnings []string, err error) {
+// reported together. The source knows where each key stands, and the warnings
+// for the operator to read at every start.
+func LoadConfig(path string) (Config, *util.Source, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, nil, fmt.Errorf("read the configuration: %w", err)
@@ -95,20 +97,14 @@ func LoadConfig(path string) (cfg Config, warnings []string, err error) {
 	if err != nil {
 		return Config{}, nil, fmt.Errorf("find the directory of %s: %w", path, err)
 	}
-	cfg = defaultConfig()
+	cfg := defaultConfig()
 	src, err := util.DecodeStrict(path, data, &cfg)
-	if err != nil {
-		return Config{}, src.Warnings, err
-	}
 	cfg.complete(dir)
-	if err := cfg.Validate(); err != nil {
-		return Config{}, src.Warnings, src.Locate(err)
+	if err := errors.Join(err, src.Locate(cfg.Validate())); err != nil {
+		return Config{}, src, err
 	}
-	warnings = src.Warnings
-	for _, w := range cfg.warnings() {
-		warnings = append(warnings, path+": "+w)
-	}
-	return cfg, warnings, nil
+	src.Warn(cfg.doubts(src))
+	return cfg, src, nil
 }
 
 // complete settles what one key says for others. The directory is the
@@ -164,13 +160,92 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.Redis.Validate(), c.Unlocker.Validate(), c.Payouts.Validate())...)
 }
 
-// warnings tells what is valid and probably not meant.
-func (c Config) warnings() (w []string) {
-	if !c.Proxy.Enabled && !c.API.Enabled && !c.Unlocker.Enabled && !c.Payouts.Enabled {
-		w = append(w, "nothing is enabled: set proxy.enabled, api.enabled, unlocker.enabled or payouts.enabled")
+// doubts reports what is valid and probably not meant.
+func (c Config) doubts(src *util.Source) error {
+	var f util.Faults
+	f.Unless(c.Proxy.Enabled || c.API.Enabled || c.Unlocker.Enabled || c.Payouts.Enabled, "payouts.enabled",
+		"is false, as proxy.enabled, api.enabled and unlocker.enabled are: nothing is enabled")
+	f.Unless(!c.Payouts.Enabled || !c.Proxy.Enabled && !c.API.Enabled, "payouts.enabled",
+		"is true beside proxy or api: run payouts in a process of its own")
+	if p := c.Payouts; p.Enabled {
+		f.Unless(p.TimeZone == "" || p.Schedule != "", "payouts.timeZone", "has no effect without payouts.schedule")
+		f.Unless(src.Line("payouts.interval") == 0 || p.Schedule == "", "payouts.interval", "has no effect: payouts.schedule says when")
+		f.Unless(src.Line("payouts.maxGas") == 0 || p.AutoGas, "payouts.maxGas", "has no effect: payouts.autoGas is false, and payouts.gas is the limit")
 	}
-	if c.Payouts.Enabled && (c.Proxy.Enabled || c.API.Enabled) {
-		w = append(w, "payouts.enabled is true beside proxy or api: run payouts in a process of its own")
+	return errors.Join(f.Err(), c.notYet(), c.Redis.Unused())
+}
+
+// notYet reports the sections that are enabled and that this version reads and
+// checks, but does not run. A section that main.go starts loses its line here.
+func (c Config) notYet() error {
+	var f util.Faults
+	for _, s := range []struct {
+		key     string
+		enabled bool
+	}{
+		{"proxy.enabled", c.Proxy.Enabled},
+		{"api.enabled", c.API.Enabled},
+		{"unlocker.enabled", c.Unlocker.Enabled},
+		{"metrics.enabled", c.Metrics.Enabled},
+	} {
+		f.Unless(!s.enabled, s.key, "is true, but %s", onlyPayouts)
 	}
-	return w
+	return f.Err()
+}
+
+const onlyPayouts = "this version runs payouts only"
+
+// checkFiles reports the files of enabled sections that are not there.
+func (c Config) checkFiles() error {
+	var f util.Faults
+	if p := c.Payouts; p.Enabled {
+		if p.Signer.Type == payouts.SignerKeystore {
+			f.Check("payouts.signer.keystore", isFile(p.Signer.Keystore))
+			f.Check("payouts.signer.passwordFile", isFile(p.Signer.PasswordFile))
+		}
+		f.Check("payouts.journal", canHold(p.Journal))
+	}
+	if s := c.Proxy.Stratum; c.Proxy.Enabled && s.Enabled && s.TLS {
+		f.Check("proxy.stratum.certFile", isFile(s.CertFile))
+		f.Check("proxy.stratum.keyFile", isFile(s.KeyFile))
+	}
+	return f.Err()
+}
+
+func isFile(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("is %q: %w", path, bare(err))
+	}
+	if info.IsDir() {
+		return fmt.Errorf("is %q, a directory, want a file", path)
+	}
+	return nil
+}
+
+// canHold says whether a file may be at the path, or be made there.
+func canHold(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return fmt.Errorf("is %q, a directory, want a file", path)
+	}
+	if dir := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("is %q, whose directory %s cannot be used: %w", path, dir, bare(err))
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("is %q: %w", path, bare(err))
+	}
+	return nil
+}
+
+// bare takes the path, which the sentence names already, out of an error.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }

@@ -12,10 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 	_ "time/tzdata" // payouts.timeZone works on machines without zone files
@@ -26,6 +30,7 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
 // Exit statuses, for scripts and monitoring.
@@ -45,7 +50,6 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the process at once
-		time.AfterFunc(shutdownTimeout, func() { os.Exit(exitInterrupted) })
 	})
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -64,26 +68,88 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%v\ntry: open-ethereum-pool --help\n", err)
 		return exitUsage
 	}
-	cfg, warnings, err := LoadConfig(path)
+	cfg, src, err := LoadConfig(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w\ntry: open-ethereum-pool --help", err)
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
 	log := newLogger(cfg.Log, stderr)
-	for _, w := range warnings {
+	storage.LogTo(log)
+	for _, w := range src.Warnings {
 		log.Warn(w)
 	}
 	if cfg.Threads > 0 {
 		runtime.GOMAXPROCS(cfg.Threads)
 	}
-	a := &app{cfg: cfg, log: log, out: stdout, args: rest, path: path}
+	a := &app{cfg: cfg, src: src, path: path, log: log, out: stdout, args: rest}
+	done := a.endInTime(ctx, shutdownTimeout, os.Exit)
+	defer done()
 	err = verbs[verb].run(ctx, a)
-	return status(ctx, log, err)
+	return status(ctx, log, src, err)
+}
+
+// endInTime ends the process by force when the work goes on for too long after
+// ctx ended, and says what did not answer. The work calls done when it is over.
+func (a *app) endInTime(ctx context.Context, limit time.Duration, exit func(int)) (done func()) {
+	over := make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			return
+		}
+		select {
+		case <-time.After(limit):
+		case <-over:
+			return
+		}
+		said := make(chan struct{})
+		go func() {
+			a.log.Error("not ended in time after a signal; ending now, the next start goes on", "noAnswerFrom", a.busy.String(), "limit", limit)
+			close(said)
+		}()
+		select { // a log that nobody reads may be what all wait for
+		case <-said:
+		case <-time.After(time.Second):
+		}
+		exit(exitInterrupted)
+	}()
+	return func() { close(over) }
+}
+
+// activities are what is going on, in words for the operator.
+type activities struct {
+	mu   sync.Mutex
+	list []string
+}
+
+// begin notes that something is going on until end is called.
+func (b *activities) begin(what string) (end func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list = append(b.list, what)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if i := slices.Index(b.list, what); i >= 0 {
+			b.list = slices.Delete(b.list, i, i+1)
+		}
+	}
+}
+
+func (b *activities) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Join(b.list, ", ")
 }
 
 // status turns what a verb returned into an exit status, and says it once.
-func status(ctx context.Context, log *slog.Logger, err error) int {
+func status(ctx context.Context, log *slog.Logger, src *util.Source, err error) int {
 	var h *payouts.Halt
+	var key *util.KeyError
 	switch {
 	case err == nil:
 		return exitOK
@@ -92,6 +158,11 @@ func status(ctx context.Context, log *slog.Logger, err error) int {
 	case errors.As(err, &h):
 		log.Error("payouts halted", "reason", h.Reason, "err", err)
 		return exitHalted
+	case errors.As(err, &key):
+		for line := range strings.SplitSeq(src.Locate(err).Error(), "\n") {
+			log.Error(line)
+		}
+		return exitUsage
 	case ctx.Err() != nil:
 		return exitInterrupted
 	}
@@ -101,14 +172,21 @@ func status(ctx context.Context, log *slog.Logger, err error) int {
 
 // serve runs every module that the configuration enables until ctx ends.
 func serve(ctx context.Context, a *app) error {
+	var modules []func(context.Context, *storage.DB) error
+	if a.cfg.Payouts.Enabled {
+		modules = append(modules, a.runPayouts)
+	}
+	if len(modules) == 0 {
+		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true: there is nothing to run, for " + onlyPayouts}
+	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	if a.cfg.Payouts.Enabled {
-		g.Go(func() error { return a.runPayouts(ctx, db) })
+	for _, run := range modules {
+		g.Go(func() error { return run(ctx, db) })
 	}
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err
@@ -124,12 +202,18 @@ func serve(ctx context.Context, a *app) error {
 func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 	a.log.Info("payouts", "account", a.cfg.Payouts.Address, "signer", a.cfg.Payouts.Signer.Type, "thresholdShannon", int64(a.cfg.Payouts.Threshold),
 		"window", a.cfg.Payouts.Window, "confirmations", a.cfg.Payouts.Confirmations, "journal", a.cfg.Payouts.Journal)
+	node, err := a.openNode()
+	if err != nil {
+		return err
+	}
+	defer node.Close()
 	said := ""
 	for {
-		p, closeAll, err := a.openPayer(ctx, db)
+		p, closeAll, err := a.openPayer(ctx, db, node)
 		switch {
 		case err == nil:
 			defer closeAll()
+			defer a.busy.begin("payouts (Redis, node, signer or journal)")()
 			return p.Run(ctx)
 		case !errors.Is(err, rpc.ErrUnknown):
 			return err

@@ -25,10 +25,12 @@ import (
 // app is one command line: its configuration, log, output and arguments.
 type app struct {
 	cfg  Config
+	src  *util.Source // where the configuration's keys stand
 	path string
 	log  *slog.Logger
 	out  io.Writer
 	args []string
+	busy activities // for the word on what did not end in time
 }
 
 // verb is one thing an operator can ask for.
@@ -36,6 +38,9 @@ type verb struct {
 	args, help string
 	run        func(context.Context, *app) error
 }
+
+// hashArg is a transaction's hash.
+const hashArg = "HASH"
 
 var verbs map[string]verb
 
@@ -51,8 +56,8 @@ func init() {
 		"status":  {"", "lock, session, payments in flight, totals; writes nothing", showStatus},
 		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit},
 		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve},
-		"record":  {"HASH", "book a payment that was made by hand, after a look at the chain", record},
-		"ignore":  {"HASH", "say that a transaction of the pool's account was no payout", ignore},
+		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record},
+		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore},
 	}
 }
 
@@ -72,7 +77,7 @@ func usage() string {
 		}
 		fmt.Fprintf(w, "  %s\t%s\n", strings.TrimSpace(name+" "+v.args), v.help)
 	}
-	w.Flush()
+	_ = w.Flush() // a Builder takes everything
 	b.WriteString(`
 The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)
 in the environment is the verb resolve.
@@ -107,9 +112,21 @@ func parseArgs(args []string) (path, name string, rest []string, err error) {
 		return "", "", nil, fmt.Errorf("unknown verb %q, want one of %s", name, strings.Join(verbOrder[1:], ", "))
 	}
 	if want := len(strings.Fields(v.args)); len(rest) != want {
-		return "", "", nil, fmt.Errorf("%s takes %d arguments (%s), got %d", name, want, v.args, len(rest))
+		return "", "", nil, fmt.Errorf("%s takes %s, got %d", name, argumentsOf(v), len(rest))
+	}
+	if v.args == hashArg {
+		if _, err := parseHash(rest[0]); err != nil {
+			return "", "", nil, fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return path, name, rest, nil
+}
+
+func argumentsOf(v verb) string {
+	if v.args == "" {
+		return "no argument"
+	}
+	return "1 argument (" + v.args + ")"
 }
 
 // withResolve turns the start into the maintenance run when the environment
@@ -129,43 +146,73 @@ func withResolve(name string) (string, error) {
 	return name, nil
 }
 
+// needPayouts is for verbs that work with the section payouts: unless it is
+// enabled, nothing in it was checked.
+func (a *app) needPayouts() error {
+	var f util.Faults
+	f.Unless(a.cfg.Payouts.Enabled, "payouts.enabled", "is false, want true")
+	return f.Err()
+}
+
 func (a *app) openRedis(ctx context.Context) (*storage.DB, error) {
+	defer a.busy.begin("Redis")()
 	return storage.Open(ctx, a.cfg.Redis, a.cfg.Coin)
 }
 
-// openPayer opens everything payouts needs; closeAll gives it back.
-func (a *app) openPayer(ctx context.Context, db *storage.DB) (*payouts.Payer, func(), error) {
-	if !a.cfg.Payouts.Enabled {
-		return nil, nil, fmt.Errorf("%s: payouts.enabled is false, want true", a.path)
-	}
+// openNode makes the client of the payouts' node, which is asked nothing yet.
+func (a *app) openNode() (*rpc.Client, error) {
 	node, err := rpc.New(a.cfg.Payouts.Daemon, a.cfg.Payouts.Timeout.Std(), rpc.WithLogger(a.log))
 	if err != nil {
-		return nil, nil, fmt.Errorf("payouts.daemon: %w", err)
+		return nil, fmt.Errorf("payouts.daemon: %w", err)
 	}
+	return node, nil
+}
+
+// openPayer opens journal and signer; closeAll gives them back.
+func (a *app) openPayer(ctx context.Context, db *storage.DB, node *rpc.Client) (p *payouts.Payer, closeAll func(), err error) {
+	defer a.busy.begin("the node, the journal or the signer")()
 	p, closeJournal, err := payouts.Open(ctx, a.cfg.Payouts, db, node, a.log)
 	if err != nil {
-		node.Close()
 		return nil, nil, err
 	}
-	return p, func() { _ = closeJournal(); node.Close() }, nil
+	return p, func() {
+		defer a.busy.begin("the journal")()
+		if err := closeJournal(); err != nil {
+			a.log.Error("the journal was not closed", "err", err)
+		}
+	}, nil
 }
 
 // withPayer runs one piece of work with an open Payer.
 func (a *app) withPayer(ctx context.Context, work func(*payouts.Payer) error) error {
+	if err := a.needPayouts(); err != nil {
+		return err
+	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	p, closeAll, err := a.openPayer(ctx, db)
+	node, err := a.openNode()
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	p, closeAll, err := a.openPayer(ctx, db, node)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
+	defer a.busy.begin("payouts (Redis, node, signer or journal)")()
 	return work(p)
 }
 
+// check also looks whether the files that the configuration names are there. It
+// opens none: a password may come through a pipe.
 func check(_ context.Context, a *app) error {
+	if err := a.cfg.checkFiles(); err != nil {
+		return err
+	}
 	fmt.Fprintf(a.out, "%s is valid\n", a.path)
 	return nil
 }
@@ -177,7 +224,10 @@ func runOnce(ctx context.Context, a *app) error {
 		for _, s := range r.Skipped {
 			fmt.Fprintf(a.out, "not paid: %s %s (%s)\n", s.Login, s.Reason, s.Why)
 		}
-		if err == nil && r.Paid < r.Due {
+		for _, bad := range r.SetAside {
+			fmt.Fprintf(a.out, "set aside: %v\n", bad)
+		}
+		if err == nil && (r.Paid < r.Due || len(r.SetAside) > 0) {
 			return errPartly
 		}
 		return err
@@ -215,16 +265,20 @@ func parseHash(s string) (common.Hash, error) {
 // plan opens no journal and takes no lock, so that it works beside a running
 // payouts process.
 func plan(ctx context.Context, a *app) error {
+	if err := a.needPayouts(); err != nil {
+		return err
+	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	node, err := rpc.New(a.cfg.Payouts.Daemon, a.cfg.Payouts.Timeout.Std(), rpc.WithLogger(a.log))
+	node, err := a.openNode()
 	if err != nil {
-		return fmt.Errorf("payouts.daemon: %w", err)
+		return err
 	}
 	defer node.Close()
+	defer a.busy.begin("Redis, the node or the signer")()
 	p, err := payouts.OpenToRead(ctx, a.cfg.Payouts, db, node, a.log)
 	if err != nil {
 		return err
@@ -233,11 +287,10 @@ func plan(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	printPlan(a.out, pl)
-	return nil
+	return printPlan(a.out, pl)
 }
 
-func printPlan(out io.Writer, pl payouts.Plan) {
+func printPlan(out io.Writer, pl payouts.Plan) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "account\t%s\nbalance\t%s coins\nhead\tblock %d\nnext nonce\t%d\nin flight\t%d\n", pl.Account, weiCoins(pl.Balance), pl.Head, pl.Nonce, pl.InFlight)
 	fmt.Fprintf(w, "would pay\t%d miners, %s coins, fees at most %s coins\n", len(pl.Pay), pl.Total.Coins(), weiCoins(pl.FeesWei))
@@ -245,7 +298,9 @@ func printPlan(out io.Writer, pl payouts.Plan) {
 	if pl.Stopped != nil {
 		fmt.Fprintf(w, "halted\t%s\n", pl.Stopped)
 	}
-	w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
 	for _, p := range pl.Pay {
 		fmt.Fprintf(w, "pay\t%s\t%d Shannon\tgas %d\tfee at most %s coins\n", p.Login, int64(p.Amount), p.Gas, weiCoins(p.FeeWei))
 	}
@@ -255,7 +310,7 @@ func printPlan(out io.Writer, pl payouts.Plan) {
 	for _, err := range pl.Problems {
 		fmt.Fprintf(w, "set aside\t%v\n", err)
 	}
-	w.Flush()
+	return w.Flush()
 }
 
 func weiCoins(wei *big.Int) string {
@@ -297,7 +352,9 @@ func showStatus(ctx context.Context, a *app) error {
 		fmt.Fprintf(w, "session\tbegun %s, ended %s, paid %d of %d, %s coins %s\n", when(m.Session.Started), when(m.Session.Ended), m.Session.Paid, m.Session.Due, m.Session.Amount.Coins(), m.Session.Result)
 	}
 	fmt.Fprintf(w, "totals\tbalance %s, pending %s, paid %s coins\n", s.Totals.Balance.Coins(), s.Totals.Pending.Coins(), s.Totals.Paid.Coins())
-	w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
 	for _, p := range s.Open {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d Shannon\tnonce %d\t%s\t%s\n", p.State, p.ID, p.Login, int64(p.Amount), p.Nonce, p.Last().Hash, p.Why)
 	}

@@ -4,16 +4,16 @@
 # does not start it: tests start their own.
 set -eu
 
-program() { # the command a package brings
+installed() { # whether what the package is wanted for is there
 	case $1 in
-	libc6-dev) echo gcc ;;
-	*) echo "$1" ;;
+	libc6-dev) [ -e /usr/include/stdlib.h ] ;;
+	*) command -v "$1" >/dev/null 2>&1 ;;
 	esac
 }
 
 missing=
 for package in "$@"; do
-	command -v "$(program "$package")" >/dev/null 2>&1 || missing="$missing $package"
+	installed "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 
@@ -31,19 +31,25 @@ if ! command -v apt-get >/dev/null 2>&1; then
 	exit 1
 fi
 
+log=$(mktemp)
+made= # the policy, if it is ours
+cleanup() {
+	rm -f "$log"
+	[ -z "$made" ] || $sudo rm -f "$made"
+}
+trap cleanup EXIT
+trap 'exit 130' HUP INT TERM # dash runs the trap on EXIT only when the script exits
+
 # Debian starts a server on install unless a policy says no.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
+	made=$policy
 	printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
 	$sudo chmod 755 "$policy"
-	trap '$sudo rm -f "$policy"' EXIT
 fi
 echo "installing:$missing"
-log=$(mktemp)
 if ! { $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1; then
 	tail -n 5 "$log" >&2
-	rm -f "$log"
 	echo "could not install:$missing; please run: apt-get install$missing" >&2
 	exit 1
 fi
-rm -f "$log"

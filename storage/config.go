@@ -54,7 +54,7 @@ func (c Config) Validate() error {
 	switch c.Mode {
 	case ModeSingle:
 		if !strings.HasPrefix(c.Endpoint, "/") {
-			f.Check("redis.endpoint", util.CheckHostPort(c.Endpoint))
+			f.Check("redis.endpoint", util.CheckServer(c.Endpoint))
 		}
 	case ModeSentinel:
 		f.Unless(c.MasterName != "", "redis.masterName", "is not set, want the master's name as the Sentinels know it")
@@ -69,9 +69,27 @@ func (c Config) Validate() error {
 	return f.Err()
 }
 
+// Unused reports every key that is set and that the mode does not read, as a
+// util.KeyError.
+func (c Config) Unused() error {
+	var f util.Faults
+	for _, k := range []struct {
+		key, mode string
+		set       bool
+	}{
+		{"redis.masterName", ModeSentinel, c.MasterName != ""},
+		{"redis.sentinelAddrs", ModeSentinel, len(c.SentinelAddrs) > 0},
+		{"redis.sentinelPassword", ModeSentinel, c.SentinelPassword != ""},
+		{"redis.addrs", ModeCluster, len(c.Addrs) > 0},
+	} {
+		f.Unless(!k.set || c.Mode == k.mode, k.key, "has no effect: redis.mode is %q, and only %q reads it", c.Mode, k.mode)
+	}
+	return f.Err()
+}
+
 func checkAddrs(f *util.Faults, key string, addrs []string) {
 	f.Unless(len(addrs) > 0, key, "is empty, want at least one HOST:PORT")
 	for i, a := range addrs {
-		f.Check(fmt.Sprintf("%s[%d]", key, i), util.CheckHostPort(a))
+		f.Check(fmt.Sprintf("%s[%d]", key, i), util.CheckServer(a))
 	}
 }

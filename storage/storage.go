@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -51,10 +52,21 @@ func Open(ctx context.Context, cfg Config, coin string) (*DB, error) {
 		db.rdb = redis.NewClient(o.Simple())
 	}
 	if err := db.rdb.Ping(ctx).Err(); err != nil {
-		db.rdb.Close()
+		_ = db.rdb.Close()
 		return nil, fmt.Errorf("connect to redis at %v: %w", o.Addrs, err)
 	}
 	return db, nil
+}
+
+// LogTo sends what the Redis client says by itself, such as each connection that
+// it could not make, to the log at level debug: whoever asked gets an error anyway.
+// It is one place for the whole process.
+func LogTo(log *slog.Logger) { redis.SetLogger(clientLog{log}) }
+
+type clientLog struct{ log *slog.Logger }
+
+func (l clientLog) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, "redis client", "says", fmt.Sprintf(format, args...))
 }
 
 // Close ends all connections.

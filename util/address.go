@@ -16,7 +16,7 @@ var ErrLogin = errors.New("not 0x and 40 hex digits")
 // account (EIP-55 checksums are not demanded, old data has none).
 func ParseLogin(login string) (common.Address, error) {
 	if len(login) != 42 || !strings.HasPrefix(login, "0x") || !common.IsHexAddress(login) {
-		return common.Address{}, fmt.Errorf("login %q: %w", login, ErrLogin)
+		return common.Address{}, fmt.Errorf("login %q: %w", brief(login), ErrLogin)
 	}
 	return common.HexToAddress(login), nil
 }

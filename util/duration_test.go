@@ -80,12 +80,12 @@ func TestWeiIsNeverShared(t *testing.T) {
 }
 
 func TestAddressesOfServers(t *testing.T) {
-	for _, s := range []string{"http://127.0.0.1:8545", "https://user:pw@node.example/path", "http://[::1]:8545"} {
+	for _, s := range []string{"http://127.0.0.1:8545", "https://user:pw@node.example/path", "http://[::1]:8545", "http://h:65535"} {
 		if err := CheckURL(s); err != nil {
 			t.Errorf("CheckURL(%q): %v", s, err)
 		}
 	}
-	for _, s := range []string{"", "127.0.0.1:8545", "ws://h", "http://", "http://:8545", "http://h:x"} {
+	for _, s := range []string{"", "127.0.0.1:8545", "ws://h", "http://", "http://:8545", "http://h:x", "http://h:65536", "http://h:0", "http://h:99999999999999999999"} {
 		if err := CheckURL(s); err == nil {
 			t.Errorf("CheckURL(%q) finds nothing wrong", s)
 		}
@@ -102,5 +102,13 @@ func TestAddressesOfServers(t *testing.T) {
 		if err := CheckHostPort(s); err == nil {
 			t.Errorf("CheckHostPort(%q) finds nothing wrong", s)
 		}
+	}
+	for _, s := range []string{"redis:0", ":0", "redis", ""} {
+		if err := CheckServer(s); err == nil {
+			t.Errorf("CheckServer(%q) finds nothing wrong", s)
+		}
+	}
+	if err := CheckServer("redis:6379"); err != nil {
+		t.Errorf("CheckServer: %v", err)
 	}
 }

@@ -3,6 +3,8 @@ package util
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"unicode/utf8"
 )
 
 // KeyError is a wrong value of a configuration key: a sentence that begins with
@@ -22,7 +24,7 @@ type Faults struct{ errs []error }
 // Unless notes a KeyError for the key when ok is false.
 func (f *Faults) Unless(ok bool, key, format string, args ...any) {
 	if !ok {
-		f.errs = append(f.errs, &KeyError{Key: key, Problem: fmt.Sprintf(format, args...)})
+		f.errs = append(f.errs, &KeyError{Key: key, Problem: hideKeys(fmt.Sprintf(format, args...))})
 	}
 }
 
@@ -35,3 +37,20 @@ func (f *Faults) Check(key string, err error) {
 
 // Err is nil when nothing was noted, else all of it joined, a line each.
 func (f *Faults) Err() error { return errors.Join(f.errs...) }
+
+// keyLength is that of a private key in hex. Text of that length in a place where
+// it is wrong may be one that was put into the wrong line.
+const keyLength = 64
+
+var keyLike = regexp.MustCompile(fmt.Sprintf(`\w{%d,}`, keyLength))
+
+// hideKeys cuts everything that may be a private key out of an error.
+func hideKeys(text string) string { return keyLike.ReplaceAllStringFunc(text, brief) }
+
+// brief shows text that may be a private key by its beginning and its length.
+func brief(text string) string {
+	if n := utf8.RuneCountInString(text); n >= keyLength {
+		return fmt.Sprintf("%.6s… (%d characters)", text, n)
+	}
+	return text
+}

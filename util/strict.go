@@ -28,18 +28,37 @@ type Ignored struct{}
 // Source is a decoded configuration text: where its keys stand, and what is to
 // be told about them.
 type Source struct {
-	Warnings []string // a line each, in the order of the file
+	Warnings []string // a line each, in the order in which they were noted
 
-	file  string
-	lines map[string]int
+	file   string
+	lines  map[string]int
+	failed map[string]bool // keys that could not be read; "" is all of them
 }
 
 // Line is where the key is written, counted from one, and 0 where it is left out.
 // Elements of a list are keys of their own, "upstream[0]".
 func (s *Source) Line(key string) int { return s.lines[key] }
 
+// Warn notes every error of err, which may be joined, as a warning.
+func (s *Source) Warn(err error) {
+	if located := s.Locate(err); located != nil {
+		s.Warnings = append(s.Warnings, strings.Split(located.Error(), "\n")...)
+	}
+}
+
+// unread says whether the key, or what it is a part of, could not be read.
+func (s *Source) unread(key string) bool {
+	for i, r := range key {
+		if (r == '.' || r == '[') && s.failed[key[:i]] {
+			return true
+		}
+	}
+	return s.failed[key] || s.failed[""]
+}
+
 // Locate puts the file, and the line of its key where it is written, in front
-// of every KeyError in err, which may be joined.
+// of every KeyError in err, which may be joined. It leaves out those of keys that
+// could not be read: DecodeStrict told what is wrong with them.
 func (s *Source) Locate(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var located []error
@@ -49,6 +68,9 @@ func (s *Source) Locate(err error) error {
 		return errors.Join(located...)
 	}
 	var bad *KeyError
+	if errors.As(err, &bad) && s.unread(bad.Key) {
+		return nil
+	}
 	if errors.As(err, &bad) && s.Line(bad.Key) > 0 {
 		return fmt.Errorf("%s:%d: %w", s.file, s.Line(bad.Key), err)
 	}
@@ -65,10 +87,11 @@ func (s *Source) Locate(err error) error {
 // tag option "string" accepts them in quotes as well. Unknown and repeated keys,
 // values of another type and null are errors, all reported together, each line
 // naming the file, the line, the key and what would be valid. The file is only a
-// name for those; nothing is read. On an error into is partly filled and not to
-// be used.
+// name for those; nothing is read. After an error into holds what could be read,
+// which is good for one thing: to look for more errors that can be told at once.
 func DecodeStrict(file string, data []byte, into any) (*Source, error) {
-	d := decoder{src: &Source{file: file, lines: map[string]int{}}, root: reflect.TypeOf(into).Elem()}
+	d := decoder{src: &Source{file: file, lines: map[string]int{}, failed: map[string]bool{}}, root: reflect.TypeOf(into).Elem()}
+	d.src.failed[""] = true // until the text turns out to be JSON
 	if len(data) > maxSource {
 		return d.src, fmt.Errorf("%s: %d bytes long, want at most %d", file, len(data), maxSource)
 	}
@@ -85,8 +108,9 @@ func DecodeStrict(file string, data []byte, into any) (*Source, error) {
 	}
 	tree, err := hujson.Parse(data)
 	if err != nil {
-		return d.src, syntaxError(file, len(d.newlines), err)
+		return d.src, d.syntaxError(data, err)
 	}
+	delete(d.src.failed, "")
 	d.value("", tree, reflect.ValueOf(into).Elem(), false)
 	return d.src, errors.Join(d.errs...)
 }
@@ -132,7 +156,8 @@ func (d *decoder) fail(offset int, key, format string, args ...any) {
 	if key != "" {
 		at += key + ": "
 	}
-	d.errs = append(d.errs, errors.New(at+fmt.Sprintf(format, args...)))
+	d.errs = append(d.errs, errors.New(at+hideKeys(fmt.Sprintf(format, args...))))
+	d.src.failed[key] = true
 }
 
 // value decodes one value. Quoted says whether an integer may be in quotes.
@@ -192,7 +217,7 @@ func (d *decoder) object(key string, v hujson.Value, into reflect.Value) {
 		seen[name] = d.line(at)
 		field, ok := fieldByKey(into.Type(), name)
 		if !ok {
-			d.fail(at, path, "unknown key%s", d.suggest(name, into.Type()))
+			d.unknown(at, key, name, into.Type())
 			continue
 		}
 		d.src.lines[path] = d.line(at)
@@ -268,33 +293,66 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// suggest ends the sentence about an unknown key: with the nearest known one
-// beside it, or the same one of another section, or else all that are known.
-func (d *decoder) suggest(name string, t reflect.Type) string {
+// unknown tells of a key that the section does not have, with the one that was
+// probably meant, or else all that are known there. What is meant counts as not
+// read, so that nobody is told in the same breath that it is missing.
+func (d *decoder) unknown(at int, section, name string, t reflect.Type) {
+	path := join(section, printable(name))
+	if beside := nearest(name, t); beside != "" {
+		d.fail(at, path, "unknown key, did you mean %q?", beside)
+		d.src.failed[join(section, beside)] = true
+		return
+	}
+	if elsewhere := d.elsewhere(name); elsewhere != "" {
+		d.fail(at, path, "unknown key, did you mean %q?", elsewhere)
+		d.src.failed[elsewhere] = true
+		return
+	}
 	var known []string
+	for i := range t.NumField() {
+		if k, _ := keyName(t.Field(i)); k != "" {
+			known = append(known, k)
+		}
+	}
+	d.fail(at, path, "unknown key; known here: %s", strings.Join(known, ", "))
+}
+
+// nearest is the section's key that differs from the name in the fewest letters,
+// or that begins with the name; empty when none is near.
+func nearest(name string, t reflect.Type) string {
+	name = strings.ToLower(name)
 	best, near := "", max(2, len(name)/3)+1
+	begins := ""
 	for i := range t.NumField() {
 		k, _ := keyName(t.Field(i))
 		if k == "" {
 			continue
 		}
-		known = append(known, k)
-		if n := distance(strings.ToLower(name), strings.ToLower(k)); n < near {
+		if n := distance(name, strings.ToLower(k)); n < near {
 			best, near = k, n
+		}
+		if begins == "" && len(name) >= 3 && strings.HasPrefix(strings.ToLower(k), name) {
+			begins = k
 		}
 	}
 	if best == "" {
-		for _, path := range keysOf("", d.root) {
-			if path[strings.LastIndexByte(path, '.')+1:] == name {
-				best = path
-				break
-			}
+		return begins
+	}
+	return best
+}
+
+// elsewhere is the path of the same key in another section, empty when there is
+// none. A password is never sent to another section: it opens something else there.
+func (d *decoder) elsewhere(name string) string {
+	if strings.Contains(strings.ToLower(name), "password") {
+		return ""
+	}
+	for _, path := range keysOf("", d.root) {
+		if path[strings.LastIndexByte(path, '.')+1:] == name {
+			return path
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf(", did you mean %q?", best)
-	}
-	return "; known here: " + strings.Join(known, ", ")
+	return ""
 }
 
 // keyName is the key of a struct field, empty when it has none, and whether the
@@ -359,17 +417,54 @@ var parserError = regexp.MustCompile(`(?s)^hujson: line (\d+), column (\d+): (.*
 
 // syntaxError words the parser's error in our form. A bad literal is not
 // repeated: it may be a password with its quotes forgotten.
-func syntaxError(file string, lines int, err error) error {
+func (d *decoder) syntaxError(data []byte, err error) error {
 	m := parserError.FindStringSubmatch(err.Error())
 	if m == nil {
-		return fmt.Errorf("%s: not JSON", file)
+		return fmt.Errorf("%s: not JSON", d.src.file)
 	}
 	line, _ := strconv.Atoi(m[1])
 	what := m[3]
+	if strings.HasSuffix(what, "unexpected EOF") {
+		return fmt.Errorf("%s:%d: not JSON: %s", d.src.file, len(d.newlines), d.cutOff(data))
+	}
 	if strings.HasPrefix(what, "invalid literal") {
 		what = "neither a string in double quotes nor a number, true or false"
 	}
-	return fmt.Errorf("%s:%d: not JSON at column %s: %s", file, min(line, lines), m[2], what)
+	return fmt.Errorf("%s:%d: not JSON at column %s: %s", d.src.file, min(line, len(d.newlines)), m[2], what)
+}
+
+// token is a part of JWCC text that matters for what is open at its end: comments,
+// strings and brackets. The groups are the ends of a comment and of a string, and
+// empty where the text ends first.
+var token = regexp.MustCompile(`(?s)//[^\n]*|/\*.*?(\*/|$)|"(?:\\.|[^"\\])*(\\?$|")|[\[\]{}]`)
+
+// cutOff says in what a text ends that ends too soon.
+func (d *decoder) cutOff(data []byte) string {
+	type opening struct {
+		what string
+		at   int
+	}
+	var open []opening
+	for _, m := range token.FindAllSubmatchIndex(data, -1) {
+		comment, str := m[2:4], m[4:6]
+		switch at := m[0]; {
+		case data[at] == '{':
+			open = append(open, opening{"an object", at})
+		case data[at] == '[':
+			open = append(open, opening{"a list", at})
+		case data[at] == '}', data[at] == ']':
+			open = open[:max(0, len(open)-1)]
+		case comment[0] >= 0 && comment[1]-comment[0] < len("*/"):
+			open = append(open, opening{"a comment", at})
+		case str[0] >= 0 && !bytes.HasPrefix(data[str[0]:], []byte(`"`)):
+			open = append(open, opening{"a string", at})
+		}
+	}
+	if len(open) == 0 {
+		return "nothing is written, want an object { … }"
+	}
+	last := open[len(open)-1]
+	return fmt.Sprintf("the file ends inside %s that begins on line %d", last.what, d.line(last.at))
 }
 
 // distance is Levenshtein's: how many letters to put in, take out or change.

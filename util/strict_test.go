@@ -36,8 +36,9 @@ type section struct {
 func (s *section) SetDefaults() { s.Threshold = 7 }
 
 type item struct {
-	URL  string   `json:"url"`
-	Wait Duration `json:"wait"`
+	URL          string   `json:"url"`
+	Wait         Duration `json:"wait"`
+	PasswordFile string   `json:"passwordFile"`
 }
 
 func (i *item) SetDefaults() { i.Wait = 5 }
@@ -113,8 +114,16 @@ func TestDecodeStrictSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"a percentage in quotes", `{"fee": "1"}`, "f:1: fee: want a number of percent such as 1.0, not a string"},
 		{"null", `{"maybe": null}`, "f:1: maybe: is null; leave the key out for its default"},
 		{"no object at all", `[]`, "f:1: want an object { … }, not a list"},
-		{"nothing at all", ``, "f:1: not JSON at column 1: parsing value: unexpected EOF"},
-		{"an object cut off", "{\"count\": 1,\n", "f:2: not JSON at column 1: parsing value: unexpected EOF"},
+		{"nothing at all", ``, "f:1: not JSON: nothing is written, want an object { … }"},
+		{"an object cut off", "{\"count\": 1,\n", "f:2: not JSON: the file ends inside an object that begins on line 1"},
+		{"a section cut off", "{\"count\": 1, // {\n\"section\": {\n\"maybe\": {},\n", "f:4: not JSON: the file ends inside an object that begins on line 2"},
+		{"a list cut off", "{\"numbers\":\n[1, /* ] */\n2", "f:3: not JSON: the file ends inside a list that begins on line 2"},
+		{"a string cut off", "{\n\"name\": \"x\\\"\n}", "f:3: not JSON: the file ends inside a string that begins on line 2"},
+		{"a string cut off after a backslash", "{\n\"name\": \"x\\", "f:2: not JSON: the file ends inside a string that begins on line 2"},
+		{"a comment cut off", "{\n/* x\n", "f:3: not JSON: the file ends inside a comment that begins on line 2"},
+		{"the beginning of a key finds it", `{"section": {"thres": 1}}`, `f:1: section.thres: unknown key, did you mean "threshold"?`},
+		{"a password means the file beside it", `{"list": [{"password": "x"}]}`, `f:1: list[0].password: unknown key, did you mean "passwordFile"?`},
+		{"a password is sent to no other section", `{"password": "x"}`, "f:1: password: unknown key; known here: name, on"},
 		{"a comma forgotten", "{\"count\": 1\n\"on\": true}", `f:2: not JSON at column 1: invalid character '"' after object value`},
 		{"text after the end", "{}\n{}", "f:2: not JSON at column 1: invalid character '{' after top-level value"},
 		{"bytes that are no text", "{\"name\": \"\xff\"}", "f: not UTF-8 text"},
@@ -161,12 +170,60 @@ func TestPasswordsAreInNoError(t *testing.T) {
 			t.Errorf("%s: shown in %s", text, all)
 		}
 	}
-	for _, s := range []string{"ftp://user:hunter2@h", "http://user:hunter2@", "http://user:hunter2@h:port", "user:hunter2@h"} {
+	for _, s := range []string{"ftp://h/hunter2", "ftp://h?key=hunter2", "ftp://h#hunter2", "ftp://user:p/hunter2@h", "h/v3/hunter2", "http://h:0/hunter2", "http://h:0?hunter2",
+		"ftp://user:hunter2@h/x", "ftp://h/@hunter2", "http:///hunter2", "ftp://user:hunter2@h", "http://user:hunter2@", "http://user:hunter2@h:port", "user:hunter2@h"} {
 		for _, err := range []error{CheckURL(s), CheckHostPort(s)} {
 			if err == nil || strings.Contains(err.Error(), "hunter") {
 				t.Errorf("%s: error is %v", s, err)
 			}
 		}
+	}
+}
+
+func TestWhatMayBeAPrivateKeyIsInNoError(t *testing.T) {
+	key := "0x4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
+	for _, secret := range []string{key, key[2:], strings.Replace(key, "8", "g", 1)} {
+		_, login := ParseLogin(secret)
+		var f Faults
+		f.Unless(false, "payouts.address", "is %q, want 0x and 40 hex digits", secret)
+		f.Check("listen", CheckHostPort(secret))
+		_, decoded := DecodeStrict("f", []byte(`{"wait": "`+secret+`"}`), new(sample))
+		for _, err := range []error{login, f.Err(), decoded} {
+			if text := fmt.Sprint(err); strings.Contains(text, secret[8:20]) || !strings.Contains(text, fmt.Sprintf("%s… (%d characters)", secret[:6], len(secret))) {
+				t.Errorf("error is %s", text)
+			}
+		}
+	}
+	if _, err := ParseLogin("0x12"); err == nil || !strings.Contains(err.Error(), `"0x12"`) {
+		t.Errorf("a short one is not shown: %v", err)
+	}
+}
+
+func TestLocateSaysNothingOfKeysThatWereNotRead(t *testing.T) {
+	keys := []string{"count", "section.threshold", "list[0].url", "nodes", "gas", "maybe.password"}
+	for _, tc := range []struct{ name, text, said string }{
+		{"all was read", `{}`, "count section.threshold list[0].url nodes gas maybe.password"},
+		{"a wrong type", `{"count": "x"}`, "section.threshold list[0].url nodes gas maybe.password"},
+		{"a section of the wrong type", `{"section": 1}`, "count list[0].url nodes gas maybe.password"},
+		{"a list of the wrong type", `{"list": 1}`, "count section.threshold nodes gas maybe.password"},
+		{"a misspelt key", `{"cont": 1}`, "section.threshold list[0].url nodes gas maybe.password"},
+		{"a misspelt section", `{"sektion": {}}`, "count list[0].url nodes gas maybe.password"},
+		{"a key in the wrong place", `{"threshold": 1}`, "count list[0].url nodes gas maybe.password"},
+		{"no JSON", `{`, ""},
+		{"no object", `[]`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			src, _ := DecodeStrict("f", []byte(tc.text), new(sample))
+			var said []string
+			for _, k := range keys {
+				if src.Locate(&KeyError{Key: k, Problem: "is wrong"}) != nil {
+					said = append(said, k)
+				}
+			}
+			if got := strings.Join(said, " "); got != tc.said {
+				t.Errorf("said %q, want %q", got, tc.said)
+			}
+		})
 	}
 }
 
@@ -211,7 +268,7 @@ func TestKeysListsEveryPath(t *testing.T) {
 	got := strings.Join(Keys(sample{}), " ")
 	const want = "name on count small gas wait price fee nodes numbers old " +
 		"section section.threshold section.password section.fork " +
-		"maybe maybe.threshold maybe.password maybe.fork list list[].url list[].wait"
+		"maybe maybe.threshold maybe.password maybe.fork list list[].url list[].wait list[].passwordFile"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

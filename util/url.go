@@ -2,6 +2,7 @@ package util
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -13,7 +14,7 @@ import (
 type URLs []string
 
 // CheckURL says whether the text is an http or https URL with a host. The error
-// never repeats a user name or password of the URL.
+// shows its scheme and host only: the rest may hold a key.
 func CheckURL(raw string) error {
 	const want = `want a URL such as "http://127.0.0.1:8545"`
 	u, err := url.Parse(raw)
@@ -26,29 +27,58 @@ func CheckURL(raw string) error {
 		return errors.New("is " + quoteOpen(raw) + ", neither http nor https; " + want)
 	case u.Hostname() == "":
 		return errors.New("is " + quoteOpen(raw) + ", without a host, " + want)
+	case u.Port() != "" && !isPort(u.Port(), 1):
+		return errors.New("is " + quoteOpen(raw) + ", whose port is none from 1 to 65535, " + want)
 	}
 	return nil
 }
 
-// CheckHostPort says whether the text is HOST:PORT with a port from 0 (any free
-// one) to 65535. The host may be empty, for every interface.
-func CheckHostPort(s string) error {
-	const want = `want HOST:PORT such as "127.0.0.1:8080"`
+// isPort says whether the text is a port from least to 65535.
+func isPort(text string, least uint64) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n >= least
+}
+
+// CheckHostPort says whether the text is HOST:PORT to listen at, with a port
+// from 0 (any free one) to 65535. The host may be empty, for every interface.
+func CheckHostPort(s string) error { return checkHostPort(s, 0, "127.0.0.1:8080") }
+
+// CheckServer says whether the text is HOST:PORT of a server to connect to. The
+// host may be empty, for this machine.
+func CheckServer(s string) error { return checkHostPort(s, 1, "127.0.0.1:6379") }
+
+func checkHostPort(s string, least uint64, example string) error {
+	want := fmt.Sprintf("want HOST:PORT such as %q", example)
 	_, port, err := net.SplitHostPort(s)
-	if s == "" {
+	switch {
+	case s == "":
 		return errors.New("is not set, " + want)
-	}
-	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+	case err != nil:
 		return errors.New("is " + quoteOpen(s) + ", " + want)
+	case !isPort(port, least):
+		return fmt.Errorf("is %s, want a port from %d to 65535", quoteOpen(s), least)
 	}
 	return nil
 }
 
-// quoteOpen quotes text that may hold credentials before an @: only what
-// follows is shown.
+// quoteOpen quotes what of an address is no secret: scheme and host. User name,
+// password, path and query may hold one.
 func quoteOpen(s string) string {
-	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		s = "…" + s[i:]
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
 	}
-	return strconv.Quote(s)
+	at, slash := strings.LastIndexByte(rest, '@'), strings.IndexAny(rest, "/?#")
+	switch {
+	case at >= 0 && slash >= 0 && slash < at: // a password may hold a slash, and a path an @
+		return strconv.Quote("…")
+	case at >= 0:
+		scheme, rest, slash = "…@", rest[at+1:], slash-at-1
+	case ok:
+		scheme += "://"
+	}
+	if slash >= 0 {
+		rest = rest[:slash] + "/…"
+	}
+	return strconv.Quote(scheme + rest)
 }

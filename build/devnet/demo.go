@@ -26,7 +26,9 @@ import (
 )
 
 const (
-	demoMiners   = 120
+	// So few that a line of progress comes at every block, between the payments'.
+	demoMiners   = 60
+	demoWindow   = 6                // payments under way at once
 	demoFunds    = 10_000           // coins on the pool's account
 	demoInterval = 3 * time.Second  // between blocks, at least
 	demoSession  = 30 * time.Second // between payout sessions
@@ -139,7 +141,7 @@ func (d *demo) seed(ctx context.Context) error {
 		return fmt.Errorf("redis at %s holds a demo already; remove its keys demo:* first, because this chain is a new one", d.redisAddr)
 	}
 	for n := range demoMiners {
-		if err := d.credit(ctx, n, demoThresh+int64(n)*20_000_000); err != nil {
+		if err := d.credit(ctx, n, demoThresh+int64(n)*40_000_000); err != nil {
 			return err
 		}
 	}
@@ -166,8 +168,9 @@ func (d *demo) writeConfig() (string, error) {
 		"payouts": map[string]any{
 			"enabled": true, "address": d.chain.Account.Hex(), "daemon": d.chain.HTTP, "requirePeers": 0,
 			"interval": demoSession.String(), "pollInterval": "500ms", "threshold": demoThresh,
-			"window": 12, "confirmations": 4, "voidDepth": 40,
+			"window": demoWindow, "confirmations": 4, "voidDepth": 40,
 		},
+		"log": map[string]any{"level": "info"}, // debug adds the steps of each payment
 	}
 	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
