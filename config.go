@@ -125,6 +125,7 @@ func (c *Config) complete(dir string) {
 	c.Proxy.Network = c.Network
 	c.Redis.Complete()
 	c.Payouts.Complete(dir)
+	c.Proxy.Complete(dir)
 }
 
 var validCoin = regexp.MustCompile(`^[a-zA-Z0-9_{}-]+$`)
@@ -183,7 +184,6 @@ func (c Config) notYet() error {
 		key     string
 		enabled bool
 	}{
-		{"proxy.enabled", c.Proxy.Enabled},
 		{"api.enabled", c.API.Enabled},
 		{"unlocker.enabled", c.Unlocker.Enabled},
 		{"metrics.enabled", c.Metrics.Enabled},
@@ -193,7 +193,7 @@ func (c Config) notYet() error {
 	return f.Err()
 }
 
-const onlyPayouts = "this version runs payouts only"
+const onlyPayouts = "this version runs proxy and payouts only"
 
 // checkFiles reports the files of enabled sections that are not there.
 func (c Config) checkFiles() error {

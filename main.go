@@ -28,6 +28,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
+	"github.com/open-ethereum-pool/open-ethereum-pool/proxy"
+	"github.com/open-ethereum-pool/open-ethereum-pool/proxy/ethash"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
@@ -176,8 +178,11 @@ func serve(ctx context.Context, a *app) error {
 	if a.cfg.Payouts.Enabled {
 		modules = append(modules, a.runPayouts)
 	}
+	if a.cfg.Proxy.Enabled {
+		modules = append(modules, a.runProxy)
+	}
 	if len(modules) == 0 {
-		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true: there is nothing to run, for " + onlyPayouts}
+		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true, or proxy.enabled: there is nothing to run, and " + onlyPayouts}
 	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
@@ -231,6 +236,29 @@ func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 }
 
 const nodeRetry = time.Second
+
+// runProxy serves miners.
+func (a *app) runProxy(ctx context.Context, db *storage.DB) error {
+	verifier := ethash.New(map[string]ethash.Rules{networkEthereum: ethash.Ethereum, networkClassic: ethash.Classic, networkMordor: ethash.Mordor}[a.cfg.Network], a.log)
+	parts := proxy.Parts{Ledger: db, Verifier: verifier, Log: a.log, Name: a.cfg.Name}
+	for i, u := range a.cfg.Upstream {
+		node, err := rpc.New([]string{u.URL}, u.Timeout.Std())
+		if err != nil {
+			return &util.KeyError{Key: fmt.Sprintf("upstream[%d].url", i), Problem: err.Error()}
+		}
+		defer node.Close()
+		parts.Nodes = append(parts.Nodes, node)
+	}
+	p, err := proxy.New(a.cfg.Proxy, a.cfg.Upstream, a.cfg.UpstreamCheckInterval.Std(), parts)
+	if err != nil {
+		return err
+	}
+	defer a.busy.begin("proxy (Redis, a node, or a miner's connection)")()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return verifier.Run(ctx) })
+	g.Go(func() error { return p.Run(ctx) })
+	return g.Wait()
+}
 
 func newLogger(cfg LogConfig, w io.Writer) *slog.Logger {
 	var level slog.Level

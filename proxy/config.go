@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
@@ -20,6 +22,10 @@ type Config struct {
 	HashrateExpiration   util.Duration `json:"hashrateExpiration"`   // of a miner's samples in Redis
 	HealthCheck          bool          `json:"healthCheck"`          // no work for miners while Redis fails
 	MaxFails             int64         `json:"maxFails"`             // failures until that
+
+	// Candidates is a file that every found block is written to before anything
+	// else. It is empty most of the time. Relative to the configuration file.
+	Candidates string `json:"candidates"`
 
 	Stratum StratumConfig  `json:"stratum"`
 	Policy  PolicyConfig   `json:"policy"`
@@ -42,6 +48,20 @@ type StratumConfig struct {
 	TLS      bool          `json:"tls"`      // with the two files below, PEM
 	CertFile string        `json:"certFile"` // relative to the working directory, as in open-etc-pool-friends
 	KeyFile  string        `json:"keyFile"`
+
+	// ProxyProtocol says that a load balancer in front of all ports tells the
+	// miners' addresses (PROXY protocol, versions 1 and 2). Connections without
+	// are refused.
+	ProxyProtocol bool         `json:"proxyProtocol"`
+	Ports         []PortConfig `json:"ports"` // beside the first
+}
+
+// PortConfig is one more port for miners, an element of "proxy.stratum.ports".
+type PortConfig struct {
+	Listen     string         `json:"listen"`     // HOST:PORT
+	TLS        bool           `json:"tls"`        // with the certificate of proxy.stratum
+	Difficulty int64          `json:"difficulty"` // of a share, in hashes; 0 is proxy.difficulty
+	VarDiff    *VarDiffConfig `json:"varDiff"`    // nil: every share has the one Difficulty
 }
 
 // VarDiffConfig is the section "proxy.varDiff": the share difficulty follows the
@@ -97,6 +117,7 @@ type LimitsConfig struct {
 type Upstream struct {
 	Name    string        `json:"name"`
 	URL     string        `json:"url"`
+	WS      string        `json:"ws"` // websocket, to be told of new blocks at once; empty only polls
 	Timeout util.Duration `json:"timeout"`
 }
 
@@ -115,6 +136,7 @@ func DefaultConfig() Config {
 		HashrateExpiration:   util.Duration(3 * time.Hour),
 		HealthCheck:          true,
 		MaxFails:             100,
+		Candidates:           "proxy.candidates",
 		Stratum: StratumConfig{
 			Listen:  "0.0.0.0:8008",
 			Timeout: util.Duration(2 * time.Minute),
@@ -147,13 +169,27 @@ func (c Config) Validate() error {
 	f.Unless(c.MaxFails >= 1, "proxy.maxFails", "is %d, want at least 1", c.MaxFails)
 	c.Stratum.check(&f)
 	c.Policy.check(&f)
-	if v := c.VarDiff; v != nil && v.Enabled {
-		f.Unless(v.MinDiff >= 1, "proxy.varDiff.minDiff", "is %d, want at least 1", v.MinDiff)
-		f.Unless(v.MaxDiff >= v.MinDiff, "proxy.varDiff.maxDiff", "is %d, want at least proxy.varDiff.minDiff, %d", v.MaxDiff, v.MinDiff)
-		f.Unless(v.TargetTime >= 1, "proxy.varDiff.targetTime", "is %d, want at least 1 second", v.TargetTime)
-		f.Unless(v.MaxJump > 0, "proxy.varDiff.maxJump", "is 0, want more than 0 percent")
-	}
+	f.Unless(c.Candidates != "", "proxy.candidates", `is empty, want a file such as "proxy.candidates"`)
+	c.VarDiff.check(&f, "proxy.varDiff")
 	return f.Err()
+}
+
+// Complete takes a relative path to be beside the configuration file, whose
+// directory is given.
+func (c *Config) Complete(dir string) {
+	if c.Candidates != "" && !filepath.IsAbs(c.Candidates) {
+		c.Candidates = filepath.Join(dir, c.Candidates)
+	}
+}
+
+func (v *VarDiffConfig) check(f *util.Faults, key string) {
+	if v == nil || !v.Enabled {
+		return
+	}
+	f.Unless(v.MinDiff >= 1, key+".minDiff", "is %d, want at least 1", v.MinDiff)
+	f.Unless(v.MaxDiff >= v.MinDiff, key+".maxDiff", "is %d, want at least %s.minDiff, %d", v.MaxDiff, key, v.MinDiff)
+	f.Unless(v.TargetTime >= 1, key+".targetTime", "is %d, want at least 1 second", v.TargetTime)
+	f.Unless(v.MaxJump > 0, key+".maxJump", "is 0, want more than 0 percent")
 }
 
 func (c StratumConfig) check(f *util.Faults) {
@@ -162,7 +198,15 @@ func (c StratumConfig) check(f *util.Faults) {
 	}
 	f.Check("proxy.stratum.listen", util.CheckHostPort(c.Listen))
 	f.Unless(c.MaxConn >= 1, "proxy.stratum.maxConn", "is %d, want at least 1", c.MaxConn)
-	if c.TLS {
+	security := c.TLS
+	for i, p := range c.Ports {
+		at := fmt.Sprintf("proxy.stratum.ports[%d]", i)
+		f.Check(at+".listen", util.CheckHostPort(p.Listen))
+		f.Unless(p.Difficulty >= 0, at+".difficulty", "is %d, want at least 1, or 0 for proxy.difficulty", p.Difficulty)
+		p.VarDiff.check(f, at+".varDiff")
+		security = security || p.TLS
+	}
+	if security {
 		f.Unless(c.CertFile != "", "proxy.stratum.certFile", "is not set, want a PEM file for proxy.stratum.tls")
 		f.Unless(c.KeyFile != "", "proxy.stratum.keyFile", "is not set, want a PEM file for proxy.stratum.tls")
 	}
@@ -193,6 +237,10 @@ func ValidateUpstreams(list []Upstream) error {
 		f.Unless(!names[u.Name], at+".name", "is %q, want another name than the others have", u.Name)
 		names[u.Name] = true
 		f.Check(at+".url", util.CheckURL(u.URL))
+		if u.WS != "" {
+			scheme, rest, _ := strings.Cut(u.WS, "://")
+			f.Unless((scheme == "ws" || scheme == "wss") && rest != "", at+".ws", "is no websocket of a node, want ws://HOST:PORT or wss://HOST")
+		}
 	}
 	return f.Err()
 }

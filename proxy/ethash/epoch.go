@@ -93,3 +93,22 @@ func isPrime(n uint64) bool {
 	}
 	return true
 }
+
+// SeedRounds is how often zeroes were hashed to get the seed hash, or false for
+// a hash that no block in sight has.
+func SeedRounds(seed common.Hash) (uint64, bool) {
+	var h common.Hash
+	k := sha3.NewLegacyKeccak256()
+	for n := range uint64(maxSeeds) {
+		if h == seed {
+			return n, true
+		}
+		k.Reset()
+		k.Write(h[:])
+		k.Sum(h[:0])
+	}
+	return 0, false
+}
+
+// maxSeeds is where a search for a seed hash ends: block 600 million.
+const maxSeeds = 20_000

@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// port is one address that miners connect to.
+type port struct {
+	PortConfig
+	tls *tls.Config
+}
+
+// ports are the configured ones: the first, and those beside it.
+func (c StratumConfig) ports(cfg *Config) []PortConfig {
+	if !c.Enabled {
+		return nil
+	}
+	list := []PortConfig{{Listen: c.Listen, TLS: c.TLS, Difficulty: cfg.Difficulty, VarDiff: cfg.VarDiff}}
+	for _, p := range c.Ports {
+		if p.Difficulty == 0 {
+			p.Difficulty = cfg.Difficulty
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// listen opens all ports, so that a wrong one shows before anything starts.
+func (p *Proxy) listen() error {
+	var security *tls.Config
+	for _, cfg := range p.cfg.Stratum.ports(&p.cfg) {
+		if cfg.TLS && security == nil {
+			pair, err := tls.LoadX509KeyPair(p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile)
+			if err != nil {
+				return fmt.Errorf("proxy.stratum.certFile: %w", err)
+			}
+			security = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		}
+		l, err := net.Listen("tcp", cfg.Listen)
+		if err != nil {
+			return fmt.Errorf("listen for miners: %w", err)
+		}
+		if p.cfg.Stratum.ProxyProtocol {
+			l = &proxyproto.Listener{Listener: l, ReadHeaderTimeout: 5 * time.Second,
+				ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) { return proxyproto.REQUIRE, nil }}
+		}
+		at := &port{PortConfig: cfg}
+		if cfg.TLS {
+			at.tls = security
+		}
+		p.listeners = append(p.listeners, listening{l, at})
+	}
+	return nil
+}
+
+type listening struct {
+	net.Listener
+	port *port
+}
+
+// accept lets miners in until the listener is closed.
+func (p *Proxy) accept(ctx context.Context, l listening) {
+	p.log.Info("miners may connect", "listen", l.Addr().String(), "tls", l.port.TLS, "difficulty", l.port.Difficulty)
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.log.Warn("a connection was not accepted", "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond): // out of file descriptors, most likely
+			}
+			continue
+		}
+		if !p.sessions.reserve(p.cfg.Stratum.MaxConn) {
+			p.refused.Add(1)
+			conn.Close()
+			continue
+		}
+		p.miners.Go(func() {
+			defer p.sessions.release()
+			p.welcome(ctx, conn, l.port)
+		})
+	}
+}
+
+// welcome serves one connection from its beginning to its end.
+func (p *Proxy) welcome(ctx context.Context, conn net.Conn, at *port) {
+	defer conn.Close()
+	ip := hostOf(conn.RemoteAddr())
+	if err := p.policy.admit(ip); err != nil {
+		p.log.Debug("connection refused", "ip", ip, "err", err)
+		return
+	}
+	defer p.policy.leave(ip)
+	s := &session{proxy: p, port: at, ip: ip, difficulty: at.Difficulty, before: at.Difficulty, vardiff: vardiff{cfg: at.VarDiff}}
+	if at.tls != nil {
+		conn = tls.Server(conn, at.tls)
+	} else if tcp, ok := conn.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			s.raw = raw
+		}
+	}
+	s.conn = conn
+	p.sessions.add(s)
+	defer p.sessions.remove(s)
+	err := s.serve(ctx)
+	if s.extranonce != nil {
+		p.extranonces.put(*s.extranonce)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, errTLS):
+		p.log.Warn("a miner speaks TLS on a port without TLS; he needs another port, or another URL", "ip", ip, "listen", at.Listen)
+	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, errBye):
+		p.log.Debug("connection ended", "ip", ip, "why", err)
+	default:
+		p.log.Info("connection closed", "ip", ip, "why", err)
+	}
+}
+
+func hostOf(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.IP.String()
+	}
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return host
+}
+
+// sessions are the connections that are open.
+type sessions struct {
+	mu   sync.Mutex // guards all below
+	all  map[*session]struct{}
+	open int // with those that are not in all yet
+}
+
+func (ss *sessions) reserve(most int) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.open >= most {
+		return false
+	}
+	ss.open++
+	return true
+}
+
+func (ss *sessions) release() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.open--
+}
+
+func (ss *sessions) add(s *session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.all == nil {
+		ss.all = map[*session]struct{}{}
+	}
+	ss.all[s] = struct{}{}
+}
+
+func (ss *sessions) remove(s *session) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	delete(ss.all, s)
+}
+
+func (ss *sessions) list() []*session {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	list := make([]*session, 0, len(ss.all))
+	for s := range ss.all {
+		list = append(list, s)
+	}
+	return list
+}
+
+// broadcast tells everybody of new work, with all processors at once.
+func (p *Proxy) broadcast(w *work) {
+	list := p.sessions.list()
+	began := time.Now()
+	hands := runtime.GOMAXPROCS(0)
+	var wg sync.WaitGroup
+	for h := range hands {
+		wg.Go(func() {
+			for i := h; i < len(list); i += hands {
+				list[i].tell(w)
+			}
+		})
+	}
+	wg.Wait()
+	p.log.Debug("new work", "height", w.Height, "job", w.ID, "node", w.Node, "difficulty", difficultyOf(w.Target), "miners", len(list), "took", time.Since(began))
+}

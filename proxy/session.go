@@ -1,0 +1,299 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+const (
+	// lineMost is the longest line a miner may send; the longest that any dialect
+	// needs is a third of it.
+	lineMost = 1024
+	// lineFirst is the room that a connection begins with. Most of them are idle.
+	lineFirst = 256
+	// replyTime is how long an answer may wait for a miner who does not read.
+	replyTime = 10 * time.Second
+	// workersMost bounds how many workers one connection may authorize.
+	workersMost = 64
+)
+
+var (
+	errLongLine = errors.New("a line is too long")
+	errSlow     = errors.New("the miner does not read")
+	errRubbish  = errors.New("too many lines that are no requests")
+	errCheater  = errors.New("too many invalid shares")
+	errTLS      = errors.New("TLS on the port without TLS")
+	errBye      = errors.New("the miner said good-bye")
+)
+
+// miner is whom shares are counted for.
+type miner struct{ Login, Worker string }
+
+// session is one miner's connection. One goroutine reads it; anybody may write.
+type session struct {
+	proxy *Proxy
+	port  *port
+	conn  net.Conn
+	raw   syscall.RawConn // nil when bytes cannot be written past conn
+	ip    string
+
+	mu         sync.Mutex // guards the writing, and all below
+	dialect    dialect    // nil until the first request
+	ready      bool       // wants to be told of new work
+	difficulty int64
+	before     int64    // the difficulty of jobs older than since
+	since      uint64   // the first job of the present difficulty
+	told       struct { // by mining.set
+		epoch      uint64 // plus one
+		difficulty int64
+	}
+
+	// Owned by the reader.
+	miners     []miner // authorized, the first is the default
+	extranonce *[extranonceBytes]byte
+	vardiff    vardiff
+	buf        []byte // what was read; from begin to end it is not handled yet
+	begin, end int
+}
+
+// request is one line of any dialect.
+type request struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Worker string          `json:"worker"`
+}
+
+// args are the parameters when they are a list of texts.
+func (r *request) args() []string {
+	var list []json.RawMessage
+	if json.Unmarshal(r.Params, &list) != nil {
+		return nil
+	}
+	texts := make([]string, len(list))
+	for i, raw := range list {
+		if json.Unmarshal(raw, &texts[i]) != nil {
+			texts[i] = ""
+		}
+	}
+	return texts
+}
+
+// serve reads lines until the connection ends, and says why it did.
+func (s *session) serve(ctx context.Context) error {
+	for {
+		// A line has to be whole by then: one byte now and then is no sign of life.
+		if err := s.conn.SetReadDeadline(time.Now().Add(s.proxy.cfg.Stratum.Timeout.Std())); err != nil {
+			return err
+		}
+		line, err := s.line()
+		if err != nil {
+			return err
+		}
+		if len(line) == 0 {
+			continue
+		}
+		if err := s.handle(ctx, line); err != nil {
+			return err
+		}
+	}
+}
+
+// line returns the next line, without its end. It is valid until the next call.
+func (s *session) line() ([]byte, error) {
+	for {
+		if i := bytes.IndexByte(s.buf[s.begin:s.end], '\n'); i >= 0 {
+			line := s.buf[s.begin : s.begin+i]
+			s.begin += i + 1
+			return bytes.TrimSpace(line), nil
+		}
+		s.end = copy(s.buf, s.buf[s.begin:s.end])
+		s.begin = 0
+		if s.end >= lineMost {
+			return nil, errLongLine
+		}
+		if s.end == len(s.buf) {
+			s.buf = append(s.buf, make([]byte, max(lineFirst, len(s.buf)))...)
+		}
+		n, err := s.conn.Read(s.buf[s.end:])
+		s.end += n
+		if s.dialect == nil && s.end >= 2 && s.buf[0] == 0x16 && s.buf[1] == 0x03 {
+			return nil, errTLS
+		}
+		if err != nil && n == 0 {
+			return nil, err
+		}
+	}
+}
+
+// handle answers one line. An error ends the connection.
+func (s *session) handle(ctx context.Context, line []byte) error {
+	var req request
+	if err := json.Unmarshal(line, &req); err != nil || req.Method == "" {
+		stays := s.proxy.policy.malformed(s.ip)
+		d := s.dialect
+		if d == nil {
+			d = ethProxy{}
+		}
+		if err := s.reply(d.failure(nil, failMalformed)); err != nil {
+			return err
+		}
+		if !stays {
+			return errRubbish
+		}
+		return nil
+	}
+	if len(s.miners) == 0 {
+		d := dialectOf(s.dialect, req.Method)
+		s.mu.Lock()
+		s.dialect = d
+		s.mu.Unlock()
+	}
+	return s.dialect.handle(ctx, s, &req)
+}
+
+// reply writes an answer; the miner's own goroutine may wait for him.
+func (s *session) reply(lines ...[]byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(bytes.Join(lines, nil))
+}
+
+// write waits for a slow reader up to replyTime. s.mu must be held.
+func (s *session) write(b []byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(replyTime)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// push writes news without waiting: a miner whose buffers are full of older news
+// is cut off, not waited for.
+func (s *session) push(b []byte) error {
+	if s.raw == nil {
+		return s.write(b)
+	}
+	var n int
+	var failed error
+	if err := s.raw.Write(func(fd uintptr) bool {
+		n, failed = syscall.Write(int(fd), b)
+		return true
+	}); err != nil {
+		return err
+	}
+	if errors.Is(failed, syscall.EAGAIN) || failed == nil && n < len(b) {
+		return errSlow
+	}
+	return failed
+}
+
+// tell pushes new work to a miner who wants it, and closes the connection of one
+// who cannot be told.
+func (s *session) tell(w *work) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready {
+		return
+	}
+	if err := s.push(s.dialect.job(s, w)); err != nil {
+		s.conn.Close() // which wakes the reader
+	}
+}
+
+// authorize checks a login and adds the worker. It returns the worker's number,
+// or which failure to answer.
+func (s *session) authorize(name, worker, password string) (int, failure) {
+	login, rig, named := strings.Cut(strings.TrimSpace(name), ".")
+	if !named {
+		rig = worker
+	}
+	if rig == "" && password != "x" {
+		rig = password
+	}
+	if !util.IsLogin(login) {
+		return 0, failLogin
+	}
+	if !s.proxy.policy.welcome(login) {
+		return 0, failBlacklisted
+	}
+	m := miner{Login: strings.ToLower(login), Worker: workerName(rig)}
+	for i, known := range s.miners {
+		if known == m {
+			return i, failNone
+		}
+	}
+	if len(s.miners) >= workersMost {
+		return 0, failWorkers
+	}
+	s.miners = append(s.miners, m)
+	return len(s.miners) - 1, failNone
+}
+
+// workerMost is the longest name of a worker.
+const workerMost = 32
+
+// workerName is the name as it is stored: letters, digits, - and _; "0" for any
+// other.
+func workerName(name string) string {
+	if name == "" || len(name) > workerMost {
+		return "0"
+	}
+	for _, c := range name {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-' || c == '_') {
+			return "0"
+		}
+	}
+	return name
+}
+
+// asked is the difficulty that the miner was asked for when he got the job; the
+// lower one where he may have heard of either.
+func (s *session) asked(w *work) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w != nil && w.Number < s.since {
+		return min(s.before, s.difficulty)
+	}
+	return s.difficulty
+}
+
+// submit judges a share and returns the failure to answer, or none. It ends the
+// connection of who sends mostly rubbish.
+func (s *session) submit(ctx context.Context, sub submission) (failure, error) {
+	sub.IP, sub.Difficulty = s.ip, s.asked(sub.Work)
+	v := s.proxy.judge(ctx, sub)
+	if v == lowDifficulty || v == valid {
+		if !s.proxy.policy.share(s.ip, v == valid) {
+			return failOf[v], errCheater
+		}
+	}
+	if v == valid {
+		s.retarget(time.Now(), true)
+	}
+	return failOf[v], nil
+}
+
+// retarget moves the difficulty; the miner hears of it with the next job.
+func (s *session) retarget(now time.Time, share bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, moved := s.vardiff.next(now, share, s.difficulty)
+	if !moved {
+		return
+	}
+	s.before, s.difficulty = s.difficulty, d
+	s.since = 1
+	if w := s.proxy.board.now.Load(); w != nil {
+		s.since = w.Number + 1
+	}
+}

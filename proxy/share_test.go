@@ -1,0 +1,371 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+)
+
+// login is a connection of alice's, ready to submit.
+func (p *pool) login() *client {
+	p.t.Helper()
+	c := p.dial()
+	c.want(`{"id":1,"method":"eth_submitLogin","params":["`+alice+`"]}`, `{"id":1,"jsonrpc":"2.0","result":true}`)
+	return c
+}
+
+func (p *pool) candidates() []any {
+	list, _ := p.redis.Do(p.t, "ZRANGE", "eth:blocks:candidates", 0, -1).([]any)
+	return list
+}
+
+// A block goes to every node and to the ledger, whatever the nodes say.
+func TestABlockIsNeverLost(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		nodes func(a, b *node)
+		tries int // offers to the first node
+	}{
+		{"both nodes take it", func(a, b *node) {}, 1},
+		{"the reply is lost", func(a, b *node) { a.lose = 1 }, 2},
+		{"the node never answers", func(a, b *node) { a.lose = 1000 }, submitTries},
+		{"the node refuses it", func(a, b *node) { a.refuses = true }, 1},
+		{"the node dies at that moment", func(a, b *node) { a.fails = errors.New("dead") }, submitTries},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPool(t, 2)
+			for _, n := range p.nodes {
+				n.give(100, 8)
+			}
+			p.start()
+			w, c := p.job(100), p.login()
+			ordinary, d := p.share(w, 2, 8, 0)
+			c.want(submitWork(2, ordinary, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+			nonce, d := p.share(w, 8, 0, 1000)
+			p.nodes[0].change(func() { tc.nodes(p.nodes[0], p.nodes[1]) })
+			c.want(submitWork(3, nonce, w, d), `{"id":3,"jsonrpc":"2.0","result":true}`)
+			p.until("it is written down", func() bool { return len(p.candidates()) == 1 })
+			want := fmt.Sprintf("0x%016x:%s:%s:", nonce, w.Header, d.Mix)
+			if got := p.candidates()[0].(string); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, ":8:4") {
+				t.Errorf("candidate %s, want %s…:8:4", got, want)
+			}
+			p.until("everybody has it", func() bool { return len(p.nodes[0].got()) == tc.tries && len(p.nodes[1].got()) == 1 })
+			if got := p.redis.Do(t, "HGET", fmt.Sprintf("eth:shares:round100:0x%016x", nonce), alice); got != "4" {
+				t.Errorf("alice has %v in the block's round, want 4", got)
+			}
+			p.stop()
+			if data, err := os.ReadFile(p.cfg.Candidates); err != nil || len(data) > 0 {
+				t.Errorf("the file holds %q, %v", data, err)
+			}
+		})
+	}
+}
+
+// Redis hangs when the block is found: the nodes have it all the same, and the
+// ledger gets it when Redis is back, even in another process.
+func TestABlockWaitsForNobody(t *testing.T) {
+	p := newPool(t, 1)
+	p.nodes[0].give(100, 8)
+	p.start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 8, 0, 0)
+	pid := p.redis.Pid()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	c.send(submitWork(2, nonce, w, d))
+	p.until("the node has it", func() bool { return len(p.nodes[0].got()) == 1 })
+	if data, err := os.ReadFile(p.cfg.Candidates); err != nil || !strings.Contains(string(data), fmt.Sprintf("0x%016x", nonce)) {
+		t.Errorf("the file holds %q, %v", data, err)
+	}
+	p.stop()
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	p.until("it is written down", func() bool { return len(p.candidates()) == 1 })
+}
+
+func TestSharesWaitForRedisAndCountOnce(t *testing.T) {
+	p := newPool(t, 1).start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 2, 0, 0)
+	p.redis.Kill()
+	c.send(submitWork(2, nonce, w, d))
+	p.until("the counter has noticed", func() bool { return strings.Contains(p.logs.String(), "shares wait for redis") })
+	p.redis.Restart()
+	if got := c.read(); got != `{"id":2,"jsonrpc":"2.0","result":true}` {
+		t.Errorf("answered %s", got)
+	}
+	if got := p.round(alice); got != "2" {
+		t.Errorf("round is %s, want 2", got)
+	}
+}
+
+// While Redis is away for long, nobody is given work that might not count.
+func TestNoWorkWhileRedisIsAway(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.MaxFails = 3
+	p.start()
+	p.job(100)
+	p.redis.Kill()
+	c := p.dial()
+	const sick = `{"id":1,"jsonrpc":"2.0","result":null,"error":{"code":0,"message":"Work not ready"}}`
+	p.until("the proxy is sick", func() bool { return c.ask(`{"id":1,"method":"eth_getWork"}`) == sick })
+	p.redis.Restart()
+	p.until("the proxy is well", func() bool { return c.ask(`{"id":1,"method":"eth_getWork"}`) != sick })
+}
+
+func TestTwoProxiesCatchEachOthersDuplicatesAndShareNoExtranonce(t *testing.T) {
+	a := newPool(t, 1).start()
+	b := &pool{t: t, redis: a.redis, db: a.db, nodes: a.nodes, cfg: a.cfg, logs: a.logs}
+	b.cfg.Candidates += ".b"
+	b.start()
+	w := a.job(100)
+	b.job(100)
+	nonce, d := a.share(w, 2, 0, 0)
+	a.login().want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	b.login().want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":false,"error":{"code":22,"message":"Duplicate share"}}`)
+	var all [][extranonceBytes]byte
+	for range 300 {
+		for _, p := range []*pool{a, b} {
+			x, err := p.extranonces.take(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(all, x) {
+				t.Fatalf("extranonce %x was given twice", x)
+			}
+			all = append(all, x)
+		}
+	}
+}
+
+func TestTheNextNodeGivesWorkUntilTheFirstIsBack(t *testing.T) {
+	p := newPool(t, 2).start()
+	c := p.login()
+	p.nodes[0].change(func() { p.nodes[0].fails = errors.New("dead") })
+	p.nodes[1].give(101, impossible)
+	if p.job(101).Node != "node 1" {
+		t.Error("the work of height 101 is not the second node's")
+	}
+	c.read()
+	p.nodes[0].change(func() { p.nodes[0].fails = nil })
+	p.nodes[0].give(102, impossible)
+	p.until("the first is back", func() bool { return p.board.now.Load().Node == "node 0" })
+	// A node that lags far behind the other is as good as dead.
+	p.nodes[1].give(110, impossible)
+	p.until("the second gives work again", func() bool { return p.board.now.Load().Height == 110 })
+}
+
+func TestParseWork(t *testing.T) {
+	h := common.Hash{1}.Hex()
+	for _, tc := range []struct {
+		name   string
+		parts  []string
+		height uint64
+		told   bool
+		bad    bool
+	}{
+		{"with a height", []string{h, h, h, "0x64"}, 100, true, false},
+		{"without", []string{h, h, h}, 0, false, false},
+		{"too short", []string{h, h}, 0, false, true},
+		{"a height that is no number", []string{h, h, h, "x"}, 0, false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w, told, err := parseWork(tc.parts)
+			if (err != nil) != tc.bad || err == nil && (w.Height != tc.height || told != tc.told) {
+				t.Errorf("%+v, %t, %v", w, told, err)
+			}
+		})
+	}
+}
+
+func TestSpool(t *testing.T) {
+	path := t.TempDir() + "/candidates"
+	block := func(n int) storage.FoundBlock {
+		return storage.FoundBlock{Share: storage.Share{Login: alice, Height: 100, Nonce: fmt.Sprint(n)}, Time: 5, Difficulty: 6}
+	}
+	open := func() *spool {
+		s, err := openSpool(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.close() })
+		return s
+	}
+	s := open()
+	for n := range 3 {
+		if err := s.add(block(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := openSpool(path); err == nil {
+		t.Error("two proxies have the file open")
+	}
+	if err := s.done(block(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	f, _ := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	fmt.Fprint(f, `{"found":{"Login":`) // torn by a crash
+	f.Close()
+	s = open()
+	left := s.left()
+	slices.SortFunc(left, func(a, b storage.FoundBlock) int { return strings.Compare(a.Nonce, b.Nonce) })
+	if !slices.Equal(left, []storage.FoundBlock{block(0), block(2)}) {
+		t.Errorf("left are %+v", left)
+	}
+	for _, b := range left {
+		if err := s.done(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if data, _ := os.ReadFile(path); len(data) != 0 {
+		t.Errorf("the file holds %q", data)
+	}
+	s.close()
+	if err := os.WriteFile(path, []byte("rubbish\n{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSpool(path); err == nil || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("error %v, want line 1 named", err)
+	}
+}
+
+func TestVardiff(t *testing.T) {
+	now := time.Unix(1000, 0)
+	cfg := &VarDiffConfig{}
+	cfg.SetDefaults()
+	cfg.MinDiff, cfg.MaxDiff = 100, 100_000
+	for _, tc := range []struct {
+		name    string
+		shares  int
+		seconds int
+		from    int64
+		want    int64
+	}{
+		{"on target nothing moves", 8, 120, 1000, 1000},
+		{"within the variance neither", 8, 100, 1000, 1000},
+		{"too few to tell", 3, 10, 1000, 1000},
+		{"twice as fast", 8, 64, 1000, 1500},
+		{"far too fast moves by one jump", 8, 2, 1000, 1500},
+		{"slow goes down", 0, 90, 1500, 1000},
+		{"never below the least", 0, 90, 120, 100},
+		{"never above the most", 8, 2, 90_000, 100_000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v := vardiff{cfg: cfg, since: now}
+			d := tc.from
+			for i := range max(1, tc.shares) {
+				at := now.Add(time.Duration(tc.seconds) * time.Second * time.Duration(i+1) / time.Duration(max(1, tc.shares)))
+				d, _ = v.next(at, tc.shares > 0, d)
+			}
+			if d != tc.want {
+				t.Errorf("difficulty %d, want %d", d, tc.want)
+			}
+		})
+	}
+	off := vardiff{}
+	if d, moved := off.next(now, true, 7); d != 7 || moved {
+		t.Errorf("without a section the difficulty moved to %d", d)
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	now := time.Unix(1000, 0)
+	fresh := func() *policy {
+		cfg := DefaultConfig().Policy
+		cfg.Banning.Enabled, cfg.Banning.IPSet, cfg.Limits.Enabled, cfg.Limits.Limit = true, "", true, 2
+		p := newPolicy(cfg, nil, discard)
+		p.now, p.started = func() time.Time { return now }, now.Add(-time.Hour)
+		return p
+	}
+	const ip = "10.0.0.1"
+	t.Run("a ratio of invalid shares bans, for a while", func(t *testing.T) {
+		p := fresh()
+		for i := range p.cfg.Banning.CheckThreshold {
+			if stays := p.share(ip, i%2 == 0); stays != (i+1 < p.cfg.Banning.CheckThreshold) {
+				t.Fatalf("after share %d stays = %t", i+1, stays)
+			}
+		}
+		if p.admit(ip) != errBanned {
+			t.Error("he is not banned")
+		}
+		p.now = func() time.Time { return now.Add(time.Hour) }
+		if err := p.admit(ip); err != nil {
+			t.Errorf("an hour later: %v", err)
+		}
+	})
+	t.Run("a few invalid ones do not", func(t *testing.T) {
+		p := fresh()
+		for i := range 1000 {
+			if !p.share(ip, i%10 != 0) {
+				t.Fatal("banned")
+			}
+		}
+	})
+	t.Run("a flood of rubbish does", func(t *testing.T) {
+		p := fresh()
+		for i := range p.cfg.Banning.MalformedLimit {
+			if stays := p.malformed(ip); stays != (i+1 < p.cfg.Banning.MalformedLimit) {
+				t.Fatalf("after line %d stays = %t", i+1, stays)
+			}
+		}
+	})
+	t.Run("whom the operator trusts is never banned", func(t *testing.T) {
+		p := fresh()
+		p.whitelist[ip] = true
+		for range 100 {
+			if !p.malformed(ip) || !p.share(ip, false) || p.admit(ip) != nil {
+				t.Fatal("kept out")
+			}
+		}
+	})
+	t.Run("connections are limited, and shares buy more", func(t *testing.T) {
+		p := fresh()
+		if p.admit(ip) != nil || p.admit(ip) != nil || p.admit(ip) != errTooMany {
+			t.Error("the limit is not two")
+		}
+		p.share(ip, true)
+		if err := p.admit(ip); err != nil {
+			t.Error(err)
+		}
+		p.leave(ip)
+	})
+	t.Run("a login on the blacklist, in any letter case", func(t *testing.T) {
+		p := fresh()
+		p.blacklist = setOf([]string{strings.ToUpper(bob)})
+		if p.welcome(bob) || !p.welcome(alice) {
+			t.Error("the wrong one is welcome")
+		}
+	})
+	t.Run("old records go", func(t *testing.T) {
+		p := fresh()
+		p.malformed(ip)
+		p.now = func() time.Time { return now.Add(2 * time.Hour) }
+		if p.forget(); len(p.records) != 0 {
+			t.Errorf("%d records stay", len(p.records))
+		}
+	})
+}
+
+func TestAShareThatWaitsAtTheEndIsNotCalledCounted(t *testing.T) {
+	// A share that waits when the process ends is answered "send it again".
+	p := newPool(t, 1).start()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.counter.count(ctx, storage.Share{}); !errors.Is(err, errNotCounted) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// stratum2 is EthereumStratum/2.0.0 (EIP-1571): short messages, hex without 0x,
+// what seldom changes told apart from the jobs.
+type stratum2 struct{}
+
+const stratum2Protocol = "EthereumStratum/2.0.0"
+
+// reply2 leaves out what has nothing to say: {"id":1} is success.
+type reply2 struct {
+	ID     json.RawMessage `json:"id"`
+	Result any             `json:"result,omitempty"`
+	Error  *ethError       `json:"error,omitempty"`
+}
+
+type notice2 struct {
+	Method string `json:"method"`
+	Params any    `json:"params,omitempty"`
+}
+
+// settings2 are the parameters of mining.set.
+type settings2 struct {
+	Epoch      string `json:"epoch,omitempty"`
+	Target     string `json:"target,omitempty"`
+	Algo       string `json:"algo,omitempty"`
+	Extranonce string `json:"extranonce,omitempty"`
+}
+
+func result2(id json.RawMessage, result any) []byte {
+	return line(reply2{ID: idOf(id), Result: result})
+}
+
+func (stratum2) failure(id json.RawMessage, f failure) []byte {
+	return line(reply2{ID: idOf(id), Error: &ethError{f.code2, f.message}})
+}
+
+func hexNumber(n uint64) string { return strconv.FormatUint(n, 16) }
+
+func (stratum2) job(s *session, w *work) []byte {
+	notify := w.encoded(form{dialect: "2"}, func() []byte {
+		clean := "0"
+		if w.Clean {
+			clean = "1"
+		}
+		return line(notice2{"mining.notify", []string{w.ID, hexNumber(w.Height), bare(w.Header), clean}})
+	})
+	var set settings2
+	if s.told.epoch != w.Epoch+1 {
+		set.Epoch, set.Algo, set.Extranonce = hexNumber(w.Epoch), s.proxy.algo, hex.EncodeToString(s.extranonce[:])
+	}
+	if s.told.difficulty != s.difficulty {
+		set.Target = bare(targetOf(s.difficulty))
+	}
+	s.told.epoch, s.told.difficulty = w.Epoch+1, s.difficulty
+	if set == (settings2{}) {
+		return notify
+	}
+	return append(line(notice2{"mining.set", set}), notify...)
+}
+
+func (d stratum2) handle(ctx context.Context, s *session, req *request) error {
+	switch req.Method {
+	case "mining.hello":
+		var hello struct {
+			Proto string `json:"proto"`
+		}
+		if json.Unmarshal(req.Params, &hello) != nil || hello.Proto != stratum2Protocol {
+			return s.reply(d.failure(req.ID, failProtocol))
+		}
+		return s.reply(result2(req.ID, map[string]string{"proto": stratum2Protocol, "encoding": "plain", "resume": "0",
+			"timeout": hexNumber(uint64(s.proxy.cfg.Stratum.Timeout.Std().Seconds())), "maxerrors": "ffff", "node": "open-ethereum-pool"}))
+	case "mining.subscribe":
+		if _, f := s.needExtranonce(ctx); f != failNone {
+			return s.reply(d.failure(req.ID, f))
+		}
+		return s.reply(result2(req.ID, s.sessionName()))
+	case "mining.authorize":
+		args := req.args()
+		if len(args) == 0 {
+			return s.reply(d.failure(req.ID, failParams))
+		}
+		if s.extranonce == nil {
+			return s.reply(d.failure(req.ID, failSubscribe))
+		}
+		password := ""
+		if len(args) > 1 {
+			password = args[1]
+		}
+		n, f := s.authorize(args[0], req.Worker, password)
+		if f != failNone {
+			return s.reply(d.failure(req.ID, f))
+		}
+		return s.wake(result2(req.ID, "w-"+strconv.Itoa(n)))
+	case "mining.submit":
+		sub, f := d.share(s, req.args())
+		if f != failNone {
+			s.proxy.malformedShares.Add(1)
+			return s.reply(d.failure(req.ID, f))
+		}
+		f, end := s.submit(ctx, sub)
+		if f != failNone {
+			return first(s.reply(d.failure(req.ID, f)), end)
+		}
+		return first(s.reply(result2(req.ID, nil)), end)
+	case "mining.hashrate", "mining.noop":
+		return s.reply(result2(req.ID, nil))
+	case "mining.bye":
+		return errBye
+	default:
+		return s.reply(d.failure(req.ID, failMethod))
+	}
+}
+
+// share reads [job, the miner's part of the nonce, worker].
+func (stratum2) share(s *session, args []string) (submission, failure) {
+	if s.extranonce == nil {
+		return submission{}, failSubscribe
+	}
+	if len(args) < 3 {
+		return submission{}, failBadShare
+	}
+	number, ok := strings.CutPrefix(args[2], "w-")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil || n < 0 || n >= len(s.miners) {
+		return submission{}, failUnknown
+	}
+	nonce, f := s.fullNonce(args[1])
+	return submission{Login: s.miners[n].Login, Worker: s.miners[n].Worker, Work: s.proxy.board.id(args[0]), Nonce: nonce}, f
+}
