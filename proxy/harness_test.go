@@ -41,7 +41,9 @@ func TestMain(m *testing.M) {
 	go func() { ended <- shared.Run(ctx) }()
 	code := m.Run()
 	cancel()
-	<-ended
+	if err := <-ended; err != nil {
+		panic(err)
+	}
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

@@ -112,9 +112,14 @@ func (p *Proxy) welcome(ctx context.Context, conn net.Conn, at *port) {
 	if at.tls != nil {
 		conn = tls.Server(conn, at.tls)
 	} else if tcp, ok := conn.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			s.raw = raw
+		raw, err := tcp.SyscallConn()
+		if err == nil {
+			err = tcp.SetWriteBuffer(sendBuffer)
 		}
+		if err != nil {
+			return // it is closed already
+		}
+		s.raw = raw
 	}
 	s.conn = conn
 	p.sessions.add(s)

@@ -20,6 +20,9 @@ const (
 	lineMost = 1024
 	// lineFirst is the room that a connection begins with. Most of them are idle.
 	lineFirst = 256
+	// sendBuffer is the kernel's room for what a miner has not read: about a
+	// hundred jobs, after which he is given up.
+	sendBuffer = 16 << 10
 	// replyTime is how long an answer may wait for a miner who does not read.
 	replyTime = 10 * time.Second
 	// workersMost bounds how many workers one connection may authorize.
@@ -174,7 +177,8 @@ func (s *session) write(b []byte) error {
 		return err
 	}
 	_, err := s.conn.Write(b)
-	return err
+	// A deadline that stands would also end what push writes after it.
+	return first(err, s.conn.SetWriteDeadline(time.Time{}))
 }
 
 // push writes news without waiting: a miner whose buffers are full of older news
@@ -248,10 +252,8 @@ func workerName(name string) string {
 	if name == "" || len(name) > workerMost {
 		return "0"
 	}
-	for _, c := range name {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-' || c == '_') {
-			return "0"
-		}
+	if strings.Trim(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
+		return "0"
 	}
 	return name
 }

@@ -201,7 +201,7 @@ func TestSpool(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { s.close() })
+		t.Cleanup(func() { _ = s.close() })
 		return s
 	}
 	s := open()
@@ -216,7 +216,7 @@ func TestSpool(t *testing.T) {
 	if err := s.done(block(1)); err != nil {
 		t.Fatal(err)
 	}
-	s.close()
+	_ = s.close()
 	f, _ := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	fmt.Fprint(f, `{"found":{"Login":`) // torn by a crash
 	f.Close()
@@ -234,7 +234,7 @@ func TestSpool(t *testing.T) {
 	if data, _ := os.ReadFile(path); len(data) != 0 {
 		t.Errorf("the file holds %q", data)
 	}
-	s.close()
+	_ = s.close()
 	if err := os.WriteFile(path, []byte("rubbish\n{}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestPolicy(t *testing.T) {
 				t.Fatalf("after share %d stays = %t", i+1, stays)
 			}
 		}
-		if p.admit(ip) != errBanned {
+		if !errors.Is(p.admit(ip), errBanned) {
 			t.Error("he is not banned")
 		}
 		p.now = func() time.Time { return now.Add(time.Hour) }
@@ -334,8 +334,10 @@ func TestPolicy(t *testing.T) {
 	})
 	t.Run("connections are limited, and shares buy more", func(t *testing.T) {
 		p := fresh()
-		if p.admit(ip) != nil || p.admit(ip) != nil || p.admit(ip) != errTooMany {
-			t.Error("the limit is not two")
+		for i, want := range []error{nil, nil, errTooMany} {
+			if err := p.admit(ip); !errors.Is(err, want) {
+				t.Errorf("connection %d: %v, want %v", i+1, err, want)
+			}
 		}
 		p.share(ip, true)
 		if err := p.admit(ip); err != nil {

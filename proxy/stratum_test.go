@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -82,8 +83,10 @@ func TestNiceHash(t *testing.T) {
 	if got, want := c.read(), fmt.Sprintf(`{"id":null,"method":"mining.notify","params":["%s","%s","%s",true]}`, w.ID, bare(w.Seed), bare(w.Header)); got != want {
 		t.Errorf("notified %s\nwant     %s", got, want)
 	}
-	var prefix uint64
-	fmt.Sscanf(extranonce, "%04x", &prefix)
+	prefix, err := strconv.ParseUint(extranonce, 16, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
 	nonce, _ := p.share(w, 2, 0, prefix<<48)
 	submit := fmt.Sprintf(`"method":"mining.submit","params":["%s.other","%s","%012x"]}`, alice, w.ID, nonce&(1<<48-1))
 	c.want(`{"id":6,`+submit, `{"id":6,"result":true,"error":null}`)
@@ -113,8 +116,10 @@ func TestStratum2(t *testing.T) {
 	if got, want := c.read(), fmt.Sprintf(`{"method":"mining.notify","params":["%s","64","%s","1"]}`, w.ID, bare(w.Header)); got != want {
 		t.Errorf("notified %s\nwant     %s", got, want)
 	}
-	var prefix uint64
-	fmt.Sscanf(extranonce, "%04x", &prefix)
+	prefix, err := strconv.ParseUint(extranonce, 16, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
 	nonce, _ := p.share(w, 2, 0, prefix<<48)
 	part := fmt.Sprintf("%012x", nonce&(1<<48-1))
 	c.want(`{"id":3,"method":"mining.submit","params":["`+w.ID+`","`+part+`","w-0"]}`, `{"id":3}`)

@@ -71,7 +71,7 @@ func (k *keccak256) final(seed *item, mix common.Hash) (h common.Hash) {
 	copy(k.buf[itemBytes:], mix[:])
 	k.state.Reset()
 	k.state.Write(k.buf[:])
-	k.state.Read(k.buf[:len(h)])
+	_, _ = k.state.Read(k.buf[:len(h)])
 	copy(h[:], k.buf[:])
 	return h
 }

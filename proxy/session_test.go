@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+func TestALineThatIsTooLongEndsTheConnection(t *testing.T) {
+	p := newPool(t, 1).start()
+	c := p.dial()
+	c.ask(`{"id":1,"method":"eth_getWork"}`)
+	c.send(strings.Repeat("x", 10*lineMost))
+	c.closed()
+	p.until("it is said", func() bool { return strings.Contains(p.logs.String(), errLongLine.Error()) })
+}
+
+func TestLinesArriveInPieces(t *testing.T) {
+	p := newPool(t, 1).start()
+	c := p.dial()
+	two := `{"id":1,"method":"eth_getWork"}` + "\r\n\n" + `{"id":2,"method":"eth_submitHashrate"}` + "\n"
+	for i := range two {
+		if _, err := io.WriteString(c.conn, two[i:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := c.read(), c.read(); !strings.HasPrefix(a, `{"id":1,`) || b != `{"id":2,"jsonrpc":"2.0","result":true}` {
+		t.Errorf("answered %s and %s", a, b)
+	}
+}
+
+func TestTLSOnThePlainPortIsSaid(t *testing.T) {
+	p := newPool(t, 1).start()
+	conn, err := tls.Dial("tcp", p.Addrs()[1].String(), &tls.Config{InsecureSkipVerify: true})
+	if err == nil {
+		conn.Close()
+		t.Fatal("TLS on the plain port")
+	}
+	p.until("it is said", func() bool { return strings.Contains(p.logs.String(), "a miner speaks TLS on a port without TLS") })
+}
+
+// One byte now and then is no sign of life.
+func TestASlowLineTimesOut(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.Timeout = util.Duration(50 * time.Millisecond)
+	p.start()
+	c := p.dial()
+	for {
+		if _, err := io.WriteString(c.conn, "x"); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Whoever does not read is cut off; the others have their work meanwhile.
+func TestAMinerWhoDoesNotReadIsCutOff(t *testing.T) {
+	p := newPool(t, 1).start()
+	slow, quick := p.login(), p.login()
+	_ = slow.conn.(*net.TCPConn).SetReadBuffer(1024)
+	for height := uint64(101); ; height++ {
+		p.nodes[0].give(height, impossible)
+		if got := quick.read(); !strings.Contains(got, p.job(height).Header.Hex()) {
+			t.Fatalf("at height %d the quick one reads %s", height, got)
+		}
+		if len(p.sessions.list()) == 1 {
+			return
+		}
+	}
+}
+
+func TestConnectionsAboveTheLimitAreRefused(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.MaxConn = 2
+	p.start()
+	a, b := p.dial(), p.dial()
+	a.ask(`{"id":1,"method":"eth_getWork"}`)
+	b.ask(`{"id":1,"method":"eth_getWork"}`)
+	p.dial().closed()
+	a.conn.Close()
+	p.until("there is room", func() bool { return len(p.sessions.list()) == 1 })
+	p.until("another may come", func() bool {
+		conn, err := net.Dial("tcp", p.Addrs()[1].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, `{"id":1,"method":"eth_getWork"}`)
+		_, err = bufio.NewReader(conn).ReadString('\n')
+		return err == nil
+	})
+}
+
+// certificate writes a throw-away certificate of this host.
+func certificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+// Ports differ in difficulty, and one of them speaks TLS.
+func TestPorts(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile = certificate(t)
+	p.cfg.Stratum.Ports = []PortConfig{{Listen: "127.0.0.1:0", TLS: true, Difficulty: 64}}
+	p.start()
+	conn, err := tls.Dial("tcp", p.Addrs()[2].String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := &client{t: t, conn: conn, in: bufio.NewReader(conn)}
+	for port, c := range map[int64]*client{64: c, 2: p.dial()} {
+		if got := c.ask(`{"id":1,"method":"eth_getWork"}`); !strings.Contains(got, targetOf(port).Hex()) {
+			t.Errorf("difficulty %d: %s", port, got)
+		}
+	}
+	c.ask(`{"id":2,"method":"eth_submitLogin","params":["` + alice + `"]}`)
+	p.nodes[0].give(101, impossible)
+	if got := c.read(); !strings.Contains(got, p.job(101).Header.Hex()) {
+		t.Errorf("pushed %s", got)
+	}
+}
+
+func TestTheLoadBalancerTellsTheAddress(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.ProxyProtocol = true
+	p.cfg.Policy.Limits.Enabled, p.cfg.Policy.Limits.Limit, p.cfg.Policy.Limits.Grace = true, 1, 0
+	p.start()
+	for _, ip := range []string{"10.1.2.3", "10.1.2.4"} {
+		c := p.dial()
+		c.send("PROXY TCP4 " + ip + " 127.0.0.1 4000 8008\r")
+		c.ask(`{"id":1,"method":"eth_getWork"}`)
+		p.policy.mu.Lock()
+		if r := p.policy.records[ip]; r == nil || r.connections != 1 {
+			t.Errorf("%s is not known: %+v", ip, r)
+		}
+		p.policy.mu.Unlock()
+	}
+}
+
+func TestGetworkOverHTTP(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.BehindReverseProxy = true
+	p.start()
+	w := p.job(100)
+	ask := func(method, path, body string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.Addrs()[0].String()+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", "1.1.1.1, 10.9.8.7")
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, strings.TrimSpace(string(text))
+	}
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	nonce, d := p.share(w, 2, 0, 0)
+	for _, tc := range []struct {
+		name, method, path, body string
+		status                   int
+		answer                   string
+	}{
+		{"work", "POST", "/" + alice + "/rig", `{"id":1,"method":"eth_getWork"}`, 200, fmt.Sprintf(`{"id":1,"jsonrpc":"2.0","result":["%s","%s","%s"]}`, w.Header, w.Seed, targetOf(2))},
+		{"the block", "POST", "/" + alice, `{"id":1,"method":"eth_getBlockByNumber","params":["pending",false]}`, 200, `{"id":1,"jsonrpc":"2.0","result":{"difficulty":"0x1000000000000000","number":"0x64"}}`},
+		{"a share", "POST", "/" + alice + "/rig", submitWork(2, nonce, w, d), 200, `{"id":2,"jsonrpc":"2.0","result":true}`},
+		{"the same again", "POST", "/" + alice + "/rig", submitWork(2, nonce, w, d), 200, `{"id":2,"jsonrpc":"2.0","result":false,"error":{"code":22,"message":"Duplicate share"}}`},
+		{"a hashrate", "POST", "/" + alice, `{"id":3,"method":"eth_submitHashrate"}`, 200, `{"id":3,"jsonrpc":"2.0","result":true}`},
+		{"another method", "POST", "/" + alice, `{"id":3,"method":"eth_coinbase"}`, 200, `{"id":3,"jsonrpc":"2.0","result":null,"error":{"code":-3,"message":"Method not found"}}`},
+		{"no login", "POST", "/me", `{"id":3,"method":"eth_getWork"}`, 200, `{"id":3,"jsonrpc":"2.0","result":null,"error":{"code":-1,"message":"Invalid login"}}`},
+		{"no request", "POST", "/" + alice, `x`, 200, `{"id":null,"jsonrpc":"2.0","result":null,"error":{"code":-1,"message":"Malformed request"}}`},
+		{"GET", "GET", "/" + alice, ``, 405, "want POST with a JSON-RPC request"},
+		{"a body that is too long", "POST", "/" + alice, strings.Repeat(" ", 300), 417, "the request is too long"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if status, answer := ask(tc.method, tc.path, tc.body); status != tc.status || answer != tc.answer {
+				t.Errorf("%d %s\nwant %d %s", status, answer, tc.status, tc.answer)
+			}
+		})
+	}
+	p.policy.mu.Lock()
+	defer p.policy.mu.Unlock()
+	if p.policy.records["10.9.8.7"] == nil || p.policy.records["1.1.1.1"] != nil {
+		t.Error("the last hop is not taken for the miner's address")
+	}
+}
+
+// FuzzLines sends lines of any dialect. Whatever they are, the pool answers in
+// JSON or closes the connection.
+func FuzzLines(f *testing.F) {
+	for _, seed := range []string{
+		`{"id":1,"method":"mining.hello","params":{"proto":"EthereumStratum/2.0.0"}}`,
+		`{"id":1,"method":"mining.subscribe","params":["m","EthereumStratum/1.0.0"]}`,
+		`{"id":2,"method":"mining.authorize","params":["` + alice + `.rig","x"]}`,
+		`{"id":3,"method":"mining.submit","params":["` + alice + `.rig","1","00112233445566"]}`,
+		`{"id":3,"method":"mining.submit","params":["1","001122334455","w-0"]}`,
+		`{"id":"x","worker":"rig","method":"eth_submitLogin","params":["` + alice + `"]}`,
+		`{"id":5,"method":"eth_submitWork","params":["0x0011223344556677","0x` + strings.Repeat("0", 64) + `","0x` + strings.Repeat("1", 64) + `"]}`,
+		`{"id":6,"method":"eth_getWork","params":null}`, `{"method":"mining.bye"}`, `[]`, `null`, `{"id":{},"method":7}`, "\x16\x03\x01",
+	} {
+		f.Add(seed, `{"id":9,"method":"eth_submitHashrate"}`)
+	}
+	p := newPool(f, 1)
+	p.start()
+	f.Fuzz(func(t *testing.T, first, second string) {
+		miner, pool := net.Pipe()
+		s := &session{proxy: p.Proxy, conn: pool, ip: "fuzz", difficulty: impossible, before: impossible}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			defer pool.Close()
+			_ = s.serve(context.Background())
+			if s.extranonce != nil {
+				p.extranonces.put(*s.extranonce)
+			}
+		}()
+		go func() {
+			_, _ = io.WriteString(miner, first+"\n"+second+"\n")
+			_ = miner.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		}()
+		in := bufio.NewScanner(miner)
+		for in.Scan() {
+			if !json.Valid(in.Bytes()) {
+				t.Errorf("answered %q", in.Text())
+			}
+		}
+		miner.Close()
+		<-ended
+	})
+}
