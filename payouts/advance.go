@@ -93,7 +93,7 @@ func (t *turn) act(ctx context.Context) error {
 			t.log.Info("the pending row was put back; the payment goes on", "payment", p.ID, "login", p.Login)
 			err = t.lease.Unhold(ctx, p)
 		}
-		if err != nil {
+		if err = t.setAside(p, err); err != nil {
 			return err
 		}
 	}
@@ -105,6 +105,19 @@ func (t *turn) act(ctx context.Context) error {
 	return t.finish(ctx, final)
 }
 
+// setAside takes an error that is one payment's own for said, so that the others
+// go on; any other error is returned.
+func (t *turn) setAside(p *storage.Payment, err error) error {
+	if !errors.Is(err, storage.ErrConflict) {
+		return err
+	}
+	if t.asideSaid[p.ID] != err.Error() {
+		t.asideSaid[p.ID] = err.Error()
+		t.log.Error("a payment is set aside until its rows are mended", "payment", p.ID, "login", p.Login, "err", err)
+	}
+	return nil
+}
+
 // book writes down what a node has taken: the manual's "write this TX hash to a
 // database". A row that went missing by hand is looked at by the next advance.
 func (t *turn) book(ctx context.Context, ps []*storage.Payment) error {
@@ -114,6 +127,10 @@ func (t *turn) book(ctx context.Context, ps []*storage.Payment) error {
 	for i, err := range t.lease.Sent(ctx, t.clock.Now().Unix(), ps...) {
 		p := ps[i]
 		if errors.Is(err, storage.ErrByHand) {
+			continue
+		}
+		if errors.Is(err, storage.ErrConflict) {
+			_ = t.setAside(p, err)
 			continue
 		}
 		if err != nil {
@@ -143,13 +160,17 @@ func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
 		return nil
 	}
 	for i, err := range t.lease.Final(ctx, t.clock.Now().Unix(), t.heldAmount(), ps...) {
+		p := ps[i]
 		if errors.Is(err, storage.ErrByHand) {
+			continue
+		}
+		if errors.Is(err, storage.ErrConflict) {
+			_ = t.setAside(p, err)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		p := ps[i]
 		delete(t.seen, p.ID)
 		delete(t.fresh, p.ID)
 		t.log.Info("final", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "tx", p.Hash, "block", p.Block)
@@ -180,12 +201,17 @@ func (t *turn) void(ctx context.Context, p *storage.Payment, fate storage.NonceF
 		t.put.voids = append(t.put.voids, voiding{row: row, payment: p, fate: fate, why: why, reject: reject})
 		return nil
 	}
-	if err := t.journal.Append(Record{Void: &VoidRecord{ID: p.ID, Fate: fate, Why: why, Reject: reject}}); err != nil {
-		return err
+	record := VoidRecord{ID: p.ID, Fate: fate, Why: why, Reject: reject}
+	if t.givenUp[p.ID] != record { // else it is in the journal, and the ledger refused it
+		if err := t.journal.Append(Record{Void: &record}); err != nil {
+			return err
+		}
+		t.givenUp[p.ID] = record
 	}
 	if err := t.lease.Void(ctx, p, fate, why, reject); err != nil {
 		return err
 	}
+	delete(t.givenUp, p.ID)
 	delete(t.fresh, p.ID)
 	delete(t.seen, p.ID)
 	delete(t.strangers, p.ID)
@@ -295,14 +321,19 @@ func (t *turn) checkAnchor(ctx context.Context) error {
 
 // reopen takes up a payment again whose nonce the chain does not show as used
 // any more, however deep it was. The journal still has bytes that were buried.
-func (t *turn) reopen(ctx context.Context, id string) error {
+// One that was credited back cannot be taken up; it is returned.
+func (t *turn) reopen(ctx context.Context, id string) (void *storage.Payment, err error) {
 	ps, err := t.ledger.Payments(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := ps[0]
-	if p.State != storage.Final {
-		return nil
+	switch p.State {
+	case storage.Void:
+		return p, nil
+	case storage.Final:
+	default:
+		return nil, nil
 	}
 	raws := map[common.Hash][]byte{}
 	if err := t.journal.Replay(func(r Record) error {
@@ -314,7 +345,7 @@ func (t *turn) reopen(ctx context.Context, id string) error {
 		}
 		return nil
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	for i, a := range p.Attempts {
 		if len(a.Raw) == 0 {
@@ -322,13 +353,13 @@ func (t *turn) reopen(ctx context.Context, id string) error {
 		}
 	}
 	if err := t.lease.Unfinal(ctx, p, fmt.Sprintf("nonce %d is not used any more", p.Nonce)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.lease.Attempts(ctx, p, len(p.Attempts)); err != nil {
-		return err
+		return nil, err
 	}
 	t.log.Error("the chain forgot a final payment; its bytes go out again", "payment", p.ID, "login", p.Login, "nonce", p.Nonce, "tx", p.Hash)
-	return nil
+	return nil, nil
 }
 
 // buryChunk bounds one look at what can be buried.

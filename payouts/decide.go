@@ -5,6 +5,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
@@ -35,11 +36,9 @@ type mined struct {
 
 // stranger is a transaction of our account that is not ours.
 type stranger struct {
-	Hash      common.Hash
+	rpc.Transaction
 	Block     uint64
 	BlockHash common.Hash
-	To        common.Address
-	ValueWei  *big.Int
 }
 
 // facts is all that is known about one open payment when its next step is

@@ -569,6 +569,7 @@ func TestPendingRowsOfAnOldPool(t *testing.T) {
 			if _, err := p.chain.Include(p.transfer(0, address(l), util.Shannon(amount).Wei(), big.NewInt(1e9))); err != nil {
 				t.Fatal(err)
 			}
+			p.chain.Mine(int(p.cfg.Confirmations))
 			_, err := p.session()
 			wantHalt(t, err, HaltLocked)
 			p.resolve()
@@ -594,7 +595,7 @@ func TestPendingRowsOfAnOldPool(t *testing.T) {
 			p.resolve()
 			p.wantLog("Payment to " + l + " is already broadcast; completing it, not crediting back")
 			p.wantBooks(l, 0, amount, 0)
-			p.chain.Mine(1)
+			p.chain.Mine(int(p.cfg.Confirmations) + 1)
 			p.mustSession()
 			p.wantBooks(l, 0, 0, amount)
 			p.audit()
@@ -869,7 +870,7 @@ func TestTheManualsRedisProcedureIsRespected(t *testing.T) {
 			stop()
 			p.clock.onSleep = func() { p.chain.Mine(1) }
 			p.node.Heal()
-			open, err := p.db().Inflight(context.Background())
+			open, _, err := p.db().Inflight(context.Background())
 			if err != nil || len(open) != 1 || open[0].State != storage.Signed {
 				t.Fatalf("in flight %v, %v; want one signed payment", open, err)
 			}

@@ -1,6 +1,7 @@
 package payouts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,36 +16,35 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-// scanLimit bounds how many blocks are read in search of one transaction when
-// the node keeps no old state to narrow it down.
+// scanLimit bounds how many blocks are read at once in search of one transaction
+// when the node keeps no old state to narrow it down.
 const scanLimit = 5000
 
 // locate finds the transaction of our account with the nonce, which the chain
-// has consumed, in the blocks from low on. It returns nil when it is not there.
+// has consumed, in the blocks from low on. It returns nil when it is not there,
+// and a [Halt] when the search goes on another time.
 func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction, *rpc.Block, error) {
-	lo, hi := low, t.view.Head.Number
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		n, err := t.chain.NonceAt(ctx, t.account, mid)
-		if err != nil {
-			if errors.Is(err, rpc.ErrUnknown) {
-				return nil, nil, fmt.Errorf("search the transaction with nonce %d: %w", nonce, err)
-			}
-			break // the node has no state of that block; read blocks instead
-		}
-		if n > nonce {
-			hi = mid
-		} else {
-			lo = mid + 1
-		}
+	low, high, err := t.bracket(ctx, nonce, low)
+	if err != nil {
+		return nil, nil, fmt.Errorf("search the transaction with nonce %d: %w", nonce, err)
 	}
-	for n, read := hi, 0; n >= lo && read < scanLimit; n, read = n-1, read+1 {
+	from := high
+	if seen, ok := t.scanned[nonce]; ok && low <= seen && seen <= high {
+		from = seen
+	}
+	for n, read := from, 0; n >= low; n, read = n-1, read+1 {
+		if read == scanLimit {
+			t.scanned[nonce] = n
+			return nil, nil, halt(HaltUnaccounted, "nonce %d of account %s was used by a transaction that is in none of blocks %d to %d; "+
+				"the node keeps no old state, so that older blocks are read one by one; the search goes on at the next try", nonce, t.account.Hex(), n+1, high)
+		}
 		b, err := t.chain.BlockWithTransactions(ctx, n)
 		if err != nil {
 			return nil, nil, fmt.Errorf("search the transaction with nonce %d in block %d: %w", nonce, n, err)
 		}
 		for i := range b.Transactions {
 			if tx := &b.Transactions[i]; tx.From == t.account && tx.Nonce == nonce {
+				delete(t.scanned, nonce)
 				return tx, &b, nil
 			}
 		}
@@ -52,7 +52,47 @@ func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction,
 			break
 		}
 	}
+	delete(t.scanned, nonce)
 	return nil, nil, nil
+}
+
+// bracket narrows down in which blocks a nonce was used, as far as the node keeps
+// old state: back from the head in steps that double, then by halves.
+func (t *turn) bracket(ctx context.Context, nonce, low uint64) (lo, hi uint64, err error) {
+	lo, hi = low, t.view.Head.Number
+	after := func(block uint64) (used, known bool, err error) {
+		n, err := t.chain.NonceAt(ctx, t.account, block)
+		var noState *rpc.Error
+		if errors.As(err, &noState) {
+			return false, false, nil
+		}
+		return n > nonce, err == nil, err
+	}
+	step := uint64(1)
+	for ; hi > low && hi-low >= step; step *= 2 {
+		used, known, err := after(hi - step)
+		if err != nil || !known {
+			return low, hi, err
+		}
+		if !used {
+			lo = hi - step + 1
+			break
+		}
+		hi -= step
+	}
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		used, known, err := after(mid)
+		switch {
+		case err != nil || !known:
+			return lo, hi, err
+		case used:
+			hi = mid
+		default:
+			lo = mid + 1
+		}
+	}
+	return lo, hi, nil
 }
 
 // findStranger finds out who used a payment's nonce, when none of its recorded
@@ -83,7 +123,7 @@ func (t *turn) findStranger(ctx context.Context, p *storage.Payment) error {
 		}
 		return t.lease.Attempts(ctx, p, len(p.Attempts)-1)
 	}
-	t.strangers[p.ID] = &stranger{Hash: tx.Hash, Block: b.Number, BlockHash: b.Hash, To: addressOf(tx.To), ValueWei: tx.Value}
+	t.strangers[p.ID] = &stranger{Transaction: *tx, Block: b.Number, BlockHash: b.Hash}
 	t.log.Warn("a transaction that is not ours used a payment's nonce; the payment is made anew when that is deep enough to be sure",
 		"payment", p.ID, "login", p.Login, "nonce", p.Nonce, "tx", tx.Hash, "block", b.Number, "voidDepth", t.cfg.VoidDepth)
 	return nil
@@ -104,6 +144,17 @@ func (t *turn) searchFrom(p *storage.Payment) uint64 {
 // know. One that paid a miner whom we owe stops the session, because paying
 // him again would be paying twice.
 func (t *turn) findForeign(ctx context.Context) error {
+	for _, p := range t.open {
+		if s := t.strangers[p.ID]; s != nil {
+			if err := t.accountFor(ctx, &s.Transaction); err != nil {
+				return err
+			}
+		}
+	}
+	if t.view.Nonce < t.meta.FirstNonce {
+		return halt(HaltReorg, "the chain was reorganised below the first nonce of this ledger: account %s has used %d nonces, the ledger begins at %d; "+
+			"send the transactions again that are gone, from nonce %d on", t.account.Hex(), t.view.Nonce, t.meta.FirstNonce, t.view.Nonce)
+	}
 	from := t.meta.NextNonce
 	var unknown []uint64
 	if t.gaps {
@@ -147,24 +198,28 @@ func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
 	if tx.To == nil || tx.Value.Sign() == 0 {
 		return nil
 	}
-	login, err := t.loginOf(ctx, *tx.To)
-	if err != nil || login == "" {
+	logins, err := t.loginsOf(ctx, *tx.To)
+	if err != nil || len(logins) == 0 {
 		return err
 	}
-	paid, err := t.ledger.History(ctx, login, 0)
-	if err != nil {
+	owner, err := t.ledger.PaymentByHash(ctx, tx.Hash)
+	if err != nil || owner == storage.Ignored {
 		return err
 	}
-	if slices.ContainsFunc(paid, func(r storage.Paid) bool { return r.Hash == tx.Hash }) {
+	var owed util.Shannon
+	for _, m := range logins {
+		if booked, err := t.booked(ctx, m.Login, tx.Hash); err != nil || booked {
+			return err
+		}
+		owed += max(0, m.Balance+m.Pending)
+	}
+	if owed <= 0 {
 		return nil
 	}
-	m, err := t.ledger.Miner(ctx, login)
-	if err != nil {
-		return err
+	if failed, err := t.failed(ctx, tx.Hash); err != nil || failed {
+		return err // it moved nothing
 	}
-	if m.Balance+m.Pending <= 0 {
-		return nil
-	}
+	login := logins[0].Login
 	amount, dust, err := util.ShannonFromWei(tx.Value)
 	if err != nil {
 		return err
@@ -177,26 +232,41 @@ func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
 		tx.Hash, tx.Nonce, amount.Coins(), login, amount, tx.Hash, tx.Hash)
 }
 
-// loginOf finds the miner of an address, whatever the case he is stored in; ""
-// when there is none.
-func (t *turn) loginOf(ctx context.Context, a common.Address) (string, error) {
-	for _, login := range []string{strings.ToLower(a.Hex()), a.Hex()} {
-		if _, err := t.ledger.Miner(ctx, login); err == nil {
-			return login, nil
-		} else if !errors.Is(err, storage.ErrNotFound) {
-			return "", err
-		}
-	}
+// minerRow is a miner under one spelling of his login.
+type minerRow struct {
+	Login string
+	storage.Miner
+}
+
+// loginsOf finds the rows of an address, one for each letter case that it is
+// stored in, the one with the highest balance first.
+func (t *turn) loginsOf(ctx context.Context, a common.Address) ([]minerRow, error) {
 	logins, _, err := t.ledger.Logins(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	var rows []minerRow
 	for _, login := range logins {
-		if util.SameLogin(login, a.Hex()) {
-			return login, nil
+		if !util.SameLogin(login, a.Hex()) {
+			continue
 		}
+		m, err := t.ledger.Miner(ctx, login)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, minerRow{login, m})
 	}
-	return "", nil
+	slices.SortStableFunc(rows, func(a, b minerRow) int { return cmp.Compare(b.Balance+b.Pending, a.Balance+a.Pending) })
+	return rows, nil
+}
+
+// failed says whether a transaction is in a block and did nothing.
+func (t *turn) failed(ctx context.Context, tx common.Hash) (bool, error) {
+	receipts, errs := t.chain.Receipts(ctx, []common.Hash{tx})
+	if errs[0] != nil {
+		return false, fmt.Errorf("read the receipt of transaction %s: %w", tx, errs[0])
+	}
+	return receipts[0].Status != 1, nil
 }
 
 // fillDeadNonces opens a transaction that moves nothing at every nonce that
@@ -209,9 +279,13 @@ func (t *turn) fillDeadNonces(ctx context.Context) error {
 	at := map[uint64]*storage.Payment{}
 	for _, p := range t.open {
 		at[p.Nonce] = p
-		if p.State != storage.Held && !p.Last().ByHand {
+		_, givenUp := t.givenUp[p.ID]
+		if p.State != storage.Held && !p.Last().ByHand && !givenUp {
 			live[p.Nonce] = true
 		}
+	}
+	for _, u := range t.unread {
+		live[u.Nonce] = true // as far as anybody knows
 	}
 	var dead []uint64
 	for n := from; n < next; n++ {
@@ -237,7 +311,15 @@ func (t *turn) fillDeadNonces(ctx context.Context) error {
 		}
 		if id := bound[n]; at[n] == nil && id != "" && !strings.Contains(id, ":") {
 			// A payment that was final is not in flight; its own bytes go out again.
-			if err := t.reopen(ctx, id); err != nil {
+			void, err := t.reopen(ctx, id)
+			if err != nil {
+				return err
+			}
+			if void != nil {
+				// It was given up because it failed in a block that is gone now.
+				err = t.fill(ctx, n, id, void)
+			}
+			if err != nil {
 				return err
 			}
 			continue

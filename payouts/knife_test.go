@@ -161,8 +161,9 @@ func (l cutLedger) Known(ctx context.Context, ids ...string) ([]storage.Known, e
 	return read(l.k, "Known", func() ([]storage.Known, error) { return l.Ledger.Known(ctx, ids...) })
 }
 
-func (l cutLedger) Inflight(ctx context.Context) ([]*storage.Payment, error) {
-	return read(l.k, "Inflight", func() ([]*storage.Payment, error) { return l.Ledger.Inflight(ctx) })
+func (l cutLedger) Inflight(ctx context.Context) (ps []*storage.Payment, bad []storage.Unreadable, err error) {
+	err = look(l.k, "Inflight", func() error { ps, bad, err = l.Ledger.Inflight(ctx); return err })
+	return ps, bad, err
 }
 
 func (l cutLedger) Finals(ctx context.Context, fromBlock, toBlock uint64) ([]*storage.Payment, error) {

@@ -211,11 +211,15 @@ func ReadStatus(ctx context.Context, db *storage.DB) (Status, error) {
 	if s.Lock, err = db.LockValue(ctx); err != nil {
 		return s, err
 	}
-	if s.Open, err = db.Inflight(ctx); err != nil {
+	var unread []storage.Unreadable
+	if s.Open, unread, err = db.Inflight(ctx); err != nil {
 		return s, err
 	}
 	if s.Pending, s.Bad, err = db.Pending(ctx); err != nil {
 		return s, err
+	}
+	for _, u := range unread {
+		s.Bad = append(s.Bad, u.Err)
 	}
 	if s.Rejects, err = db.Rejects(ctx); err != nil {
 		return s, err

@@ -18,7 +18,7 @@ type Ledger interface {
 	LockValue(ctx context.Context) (string, error)
 	Meta(ctx context.Context) (storage.Meta, error)
 	Known(ctx context.Context, ids ...string) ([]storage.Known, error)
-	Inflight(ctx context.Context) ([]*storage.Payment, error)
+	Inflight(ctx context.Context) ([]*storage.Payment, []storage.Unreadable, error)
 	Finals(ctx context.Context, fromBlock, toBlock uint64) ([]*storage.Payment, error)
 	Payments(ctx context.Context, ids ...string) ([]*storage.Payment, error)
 	Pending(ctx context.Context) ([]storage.PendingRow, []error, error)
@@ -52,6 +52,7 @@ type Lease interface {
 	Hold(ctx context.Context, p *storage.Payment, why string) error
 	Unhold(ctx context.Context, p *storage.Payment) error
 	Reinstate(ctx context.Context, ps ...*storage.Payment) []error
+	Ignore(ctx context.Context, tx common.Hash) error
 	Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash) error
 	Reject(ctx context.Context, login, why string) error
 	Bury(ctx context.Context, ps ...*storage.Payment) error

@@ -16,7 +16,7 @@ const replayChunk = 1000
 // back what the ledger forgot. Then it writes into the journal what a crash
 // kept out of it.
 func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
-	open, err := t.ledger.Inflight(ctx)
+	open, _, err := t.ledger.Inflight(ctx)
 	if err != nil {
 		return err
 	}
@@ -26,6 +26,7 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 	}
 	var chunk []Record
 	put, known := 0, 0
+	clear(t.blocked)
 	flush := func() error {
 		n, err := t.putBack(ctx, chunk)
 		put += n
@@ -112,7 +113,7 @@ func (t *turn) putBack(ctx context.Context, records []Record) (int, error) {
 			t.log.Warn("reinstating a payment that redis forgot", "payment", id, "login", r.Payment.Login,
 				"amountShannon", int64(r.Payment.Amount), "nonce", r.Payment.Nonce, "tx", r.Payment.Last().Hash)
 			err = t.lease.Reinstate(ctx, r.Payment)[0]
-			known[id] = storage.Known{Exists: true, State: storage.Sent, Tries: len(r.Payment.Attempts)}
+			known[id] = storage.Known{Exists: err == nil, State: storage.Sent, Tries: len(r.Payment.Attempts)}
 		case r.Attempt != nil && k.Exists && k.Tries < r.Attempt.Count:
 			err = t.putBackAttempt(ctx, r.Attempt)
 			k.Tries = r.Attempt.Count
@@ -130,6 +131,13 @@ func (t *turn) putBack(ctx context.Context, records []Record) (int, error) {
 			}
 			put-- // it is repeated every time; storage knows whether it is there
 		default:
+			continue
+		}
+		if errors.Is(err, storage.ErrConflict) {
+			t.log.Error("a record of the journal cannot be put back until its rows are mended", "payment", id, "err", err)
+			if r.Payment != nil && r.Payment.Kind == storage.ToMiner {
+				t.blocked[r.Payment.Login] = err.Error() // his balance may still hold what was paid
+			}
 			continue
 		}
 		if err != nil {

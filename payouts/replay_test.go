@@ -360,7 +360,7 @@ func TestAPaymentMadeByHandIsNeverSent(t *testing.T) {
 			p.node.Fail(sendRaw, 0, rpctest.Refuse)
 			p.sessionUntil(func() bool { return true })
 			p.node.Heal()
-			open, err := p.db().Inflight(context.Background())
+			open, _, err := p.db().Inflight(context.Background())
 			if err != nil || len(open) != 1 || open[0].State != storage.Signed {
 				t.Fatalf("in flight %v, %v; want one signed payment", open, err)
 			}
@@ -466,7 +466,7 @@ func TestAProcessThatDiesBetweenARefusalAndItsHalt(t *testing.T) {
 			_, _ = payer.Session(ctx)
 			stop()
 			p.wrap = nil
-			open, err := p.db().Inflight(context.Background())
+			open, _, err := p.db().Inflight(context.Background())
 			if err != nil || len(open) != miners || !open[0].AllRefused() || p.redis.Do(t, "HEXISTS", "eth:payments:meta", "halt") != int64(0) {
 				t.Fatalf("in flight %v, %v: the process did not die where it should", open, err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -162,15 +163,22 @@ func (t *turn) settleOldRows(ctx context.Context) error {
 	if err := t.bookOldRows(ctx, old); err != nil {
 		return err
 	}
-	left := 0
+	left, waiting := 0, ""
 	for _, r := range old {
-		if r.found == nil {
+		switch {
+		case r.found != nil:
+		case r.inPool:
+			waiting = r.why
+		default:
 			left++
 			t.log.Error("Previous payout failed, you have to resolve it", "row", r.Row(), "since", time.Unix(r.Time, 0).Format(rowTime))
 		}
 	}
 	if left > 0 {
 		return halt(HaltOldRows, "%d pending payments of an older pool are not resolved; stop that pool, then run once with RESOLVE_PAYOUT=1", left)
+	}
+	if waiting != "" {
+		return halt(HaltOldRows, "a payment of an older pool is not settled yet: %s; sessions go on by themselves when it is", waiting)
 	}
 	return nil
 }
@@ -229,12 +237,19 @@ func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !booked {
-				o.found, used[tx.Hash] = &tx.Hash, true
+			if booked {
+				continue
+			}
+			settled, err := t.judgeOld(ctx, &o, tx)
+			if err != nil {
+				return nil, err
+			}
+			used[tx.Hash] = true
+			if settled {
 				break
 			}
 		}
-		if o.found == nil {
+		if o.found == nil && !o.inPool {
 			switch i := slices.IndexFunc(pool, pays); {
 			case i >= 0:
 				o.inPool, o.why, used[pool[i].Hash] = true, "transaction "+pool[i].Hash.Hex()+" waits in the node's pool", true
@@ -245,6 +260,29 @@ func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// judgeOld says whether a mined transaction settles an old row: it paid, or what
+// it did is not deep enough to be sure. One that failed, deep, settles nothing.
+func (t *turn) judgeOld(ctx context.Context, o *oldRow, tx rpc.Transaction) (bool, error) {
+	failed, err := t.failed(ctx, tx.Hash)
+	if err != nil {
+		return false, err
+	}
+	depth := t.cfg.Confirmations
+	if failed {
+		depth = t.cfg.VoidDepth
+	}
+	switch block := *tx.BlockNumber; {
+	case !deep(block, depth, t.view.Head.Number):
+		o.inPool, o.why = true, fmt.Sprintf("transaction %s is in block %d, which is %d blocks deep; %d are wanted to be sure",
+			tx.Hash, block, t.view.Head.Number+1-block, depth)
+		return true, nil
+	case failed:
+		return false, nil
+	}
+	o.found = &tx.Hash
+	return true, nil
 }
 
 // booked says whether a transaction is in the miner's history already.
@@ -357,11 +395,11 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		if err != nil {
 			return err
 		}
-		login, err := t.loginOf(ctx, addressOf(found.To))
+		logins, err := t.loginsOf(ctx, addressOf(found.To))
 		if err != nil {
 			return err
 		}
-		if login == "" {
+		if len(logins) == 0 {
 			return fmt.Errorf("transaction %s pays %s, which is no miner of this pool", tx, addressOf(found.To))
 		}
 		amount, dust, err := util.ShannonFromWei(found.Value)
@@ -379,6 +417,12 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		} else if owner != "" {
 			return fmt.Errorf("transaction %s is payment %s of the pool, which is booked already", tx, owner)
 		}
+		if failed, err := t.failed(ctx, tx); err != nil {
+			return err
+		} else if failed {
+			return fmt.Errorf("transaction %s failed in block %d; it moved nothing", tx, *found.BlockNumber)
+		}
+		login := logins[0].Login
 		r := ByHandRecord{Login: login, Amount: amount, Hash: tx, Time: t.clock.Now().Unix()}
 		if err := t.journal.Append(Record{ByHand: &r}); err != nil {
 			return err
@@ -398,7 +442,16 @@ func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
 		if err != nil {
 			return err
 		}
-		if err := t.lease.Foreign(ctx, t.account, found.Nonce, tx); err != nil {
+		bound, err := t.ledger.NoncesFrom(ctx, t.account, found.Nonce, found.Nonce+1)
+		if err != nil {
+			return err
+		}
+		if b := bound[found.Nonce]; b != "" && !strings.Contains(b, ":") {
+			err = t.lease.Ignore(ctx, tx)
+		} else {
+			err = t.lease.Foreign(ctx, t.account, found.Nonce, tx)
+		}
+		if err != nil {
 			return err
 		}
 		t.log.Info("the transaction is no payout", "nonce", found.Nonce, "tx", tx)
@@ -407,7 +460,7 @@ func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
 }
 
 // ownTransaction reads a transaction that the account made and that is in a
-// block, and did what it was meant to.
+// block.
 func (t *turn) ownTransaction(ctx context.Context, tx common.Hash) (rpc.Transaction, error) {
 	found, err := t.chain.TransactionByHash(ctx, tx)
 	if err != nil {
@@ -416,12 +469,8 @@ func (t *turn) ownTransaction(ctx context.Context, tx common.Hash) (rpc.Transact
 	if found.From != t.account {
 		return rpc.Transaction{}, fmt.Errorf("transaction %s was made by %s, not by %s", tx, found.From, t.account)
 	}
-	receipts, errs := t.chain.Receipts(ctx, []common.Hash{tx})
-	if errs[0] != nil {
-		return rpc.Transaction{}, fmt.Errorf("read the receipt of transaction %s: %w", tx, errs[0])
-	}
-	if receipts[0].Status != 1 {
-		return rpc.Transaction{}, fmt.Errorf("transaction %s failed in block %d; it moved nothing", tx, receipts[0].BlockNumber)
+	if found.BlockNumber == nil {
+		return rpc.Transaction{}, fmt.Errorf("transaction %s is not in a block yet", tx)
 	}
 	return found, nil
 }

@@ -148,6 +148,8 @@ func (t *turn) list(ctx context.Context, s *session) error {
 	for _, a := range due {
 		switch p := open[a.Login]; {
 		case s.logins[a.Login]:
+		case t.blocked[a.Login] != "":
+			s.skip(a.Login, ReasonBooks, t.blocked[a.Login])
 		case p == nil:
 			s.queue = append(s.queue, a)
 		case p.State == storage.Signed || p.State == storage.Held:
@@ -395,6 +397,7 @@ func (t *turn) progress(ctx context.Context, s *session) {
 	for id, p := range s.opened {
 		o, m := open[id], t.seen[id]
 		switch {
+		case t.asideSaid[id] != "":
 		case o != nil && o.Nonce >= t.view.Nonce && o.State != storage.Held:
 			s.InFlight++
 		case t.wasVoided(id), t.strangers[id] != nil, m != nil && !m.Success:

@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
 // turn is one hold of the payments lock, and what is known while it lasts.
 type turn struct {
 	*Payer
-	lease Lease
-	meta  storage.Meta
-	open  []*storage.Payment            // everything not final, by nonce
-	rows  map[string]storage.PendingRow // the pending rows, by member
-	bad   []error                       // rows that do not parse
+	lease  Lease
+	meta   storage.Meta
+	open   []*storage.Payment            // everything not final, by nonce
+	rows   map[string]storage.PendingRow // the pending rows, by member
+	bad    []error                       // rows that do not parse
+	unread []storage.Unreadable          // open payments that do not
 
 	halted     bool               // payouts stay locked when the turn ends
 	mayResolve bool               // refused payments are given up now
@@ -194,7 +196,29 @@ func (t *turn) firstNonce(ctx context.Context) (uint64, error) {
 				pending-t.view.Nonce, t.account)
 		}
 	}
-	return t.view.Nonce, nil
+	return t.view.Nonce, t.settled(ctx)
+}
+
+// settled makes sure that no nonce before the ledger's first one can come back:
+// the account has made no transaction in the last blocks.
+func (t *turn) settled(ctx context.Context) error {
+	head, depth := t.view.Head.Number, t.cfg.Confirmations
+	if depth > head {
+		return nil
+	}
+	before, err := t.chain.NonceAt(ctx, t.account, head-depth)
+	var noState *rpc.Error
+	switch {
+	case errors.As(err, &noState):
+		t.log.Warn("the node keeps no old state, so that it is not known whether the account's last transactions are deep enough", "blocks", depth)
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the account's nonce at block %d: %w", head-depth, err)
+	case before < t.view.Nonce:
+		return halt(HaltUnaccounted, "account %s made %d transactions in the last %d blocks, which a reorganisation could undo; the ledger begins when they are deeper",
+			t.account.Hex(), t.view.Nonce-before, depth)
+	}
+	return nil
 }
 
 // read reads what is open. It is read anew for every step, because operators
@@ -204,12 +228,15 @@ func (t *turn) read(ctx context.Context) error {
 	if t.meta, err = t.ledger.Meta(ctx); err != nil {
 		return err
 	}
-	if t.open, err = t.ledger.Inflight(ctx); err != nil {
+	if t.open, t.unread, err = t.ledger.Inflight(ctx); err != nil {
 		return err
 	}
 	rows, bad, err := t.ledger.Pending(ctx)
 	if err != nil {
 		return err
+	}
+	for _, u := range t.unread {
+		bad = append(bad, fmt.Errorf("open payment %s at nonce %d: %w", u.ID, u.Nonce, u.Err))
 	}
 	t.rows, t.bad = make(map[string]storage.PendingRow, len(rows)), bad
 	for _, r := range rows {
@@ -218,8 +245,12 @@ func (t *turn) read(ctx context.Context) error {
 	return nil
 }
 
-// oldRows are the pending rows that belong to no payment of ours.
+// oldRows are the pending rows that belong to no payment of ours. While a record
+// cannot be read, nobody knows whether a row is its own.
 func (t *turn) oldRows() []storage.PendingRow {
+	if len(t.unread) > 0 {
+		return nil
+	}
 	ours := map[string]bool{}
 	for _, p := range t.open {
 		if p.Kind == storage.ToMiner {

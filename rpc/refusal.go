@@ -171,7 +171,7 @@ func isKnown(err error) bool {
 		"alreadyknown",               // Nethermind
 		"existing tx with same hash", // Erigon
 	} {
-		if strings.Contains(message, phrase) {
+		if i := strings.Index(message, phrase); i >= 0 && !strings.HasSuffix(message[:i], "un") { // "unknown transaction type" is not known
 			return true
 		}
 	}

@@ -158,9 +158,12 @@ func (a *auditor) historyRows(ctx context.Context) error {
 
 // records checks every payment that is not buried against its rows.
 func (a *auditor) records(ctx context.Context) error {
-	open, err := a.db.Inflight(ctx)
+	open, bad, err := a.db.Inflight(ctx)
 	if err != nil {
 		return err
+	}
+	for _, u := range bad {
+		a.wrong(a.db.Keys.Payment(u.ID), "every open payment can be read", "%v", u.Err)
 	}
 	finals, err := a.db.Finals(ctx, 0, 1<<62)
 	if err != nil {

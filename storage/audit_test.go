@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -181,12 +182,19 @@ func TestAuditDoesNotMistakeWorkForLoss(t *testing.T) {
 func TestAuditReportsWhatCannotBeRead(t *testing.T) {
 	b := newBooks(t)
 	k := b.db.Keys
-	for _, key := range []string{k.PaymentsPending(), k.PaymentsAll(), k.Inflight(), k.Finals(), k.Payment("8-id"), k.Meta(), k.Nonces(account), k.Opening(), k.Finances()} {
+	for _, key := range []string{k.PaymentsPending(), k.PaymentsAll(), k.Inflight(), k.Finals(), k.Meta(), k.Nonces(account), k.Opening(), k.Finances()} {
 		everyState(b)
 		b.putType(key, "list")
 		if _, err := b.db.Audit(ctx); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s is a list: error is %v, want one naming the key", key, err)
 		}
+	}
+	everyState(b)
+	b.putType(k.Payment("8-id"), "list")
+	r, err := b.db.Audit(ctx)
+	b.ok(err)
+	if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Key == k.Payment("8-id") && strings.Contains(f.Got, "is no hash") }) {
+		t.Errorf("findings are %+v, want the payment's record", r.Findings)
 	}
 	everyState(b)
 	b.do("HSET", k.Opening(), "*", "1:2")

@@ -40,7 +40,7 @@ var (
 	openScript, reinstateScript, attemptsScript        = script("open"), script("reinstate"), script("attempts")
 	sentScript, finalScript, unfinalScript, voidScript = script("sent"), script("final"), script("unfinal"), script("void")
 	adoptScript, holdScript, foreignScript, buryScript = script("adopt"), script("hold"), script("foreign"), script("bury")
-	oldRowScript, recordScript                         = script("oldrow"), script("record")
+	oldRowScript, recordScript, ignoreScript           = script("oldrow"), script("record"), script("ignore")
 	rejectScript, openBooksScript, dueScript           = script("reject"), script("openbooks"), script("due")
 )
 
@@ -267,7 +267,7 @@ func (l *Lease) Final(ctx context.Context, now int64, held util.Shannon, ps ...*
 		if fee == nil {
 			fee = new(big.Int)
 		}
-		keys := append(l.moneyKeys(p), k.Inflight(), k.Finals(), k.Rejects(), k.Hashes())
+		keys := append(l.moneyKeys(p), k.Inflight(), k.Finals(), k.Rejects(), k.Hashes(), k.Opening())
 		if p.State == Held {
 			held -= p.Amount // for this one, and for those after it
 		}
@@ -319,8 +319,8 @@ func (l *Lease) Adopt(ctx context.Context, p *Payment, now int64, held util.Shan
 	if p.State == Held {
 		held -= p.Amount
 	}
-	return l.one(ctx, call{"adopt a payment made by hand for " + p.ID, adoptScript, append(l.moneyKeys(p), l.db.Keys.Hashes()),
-		[]any{p.ID, p.Login, p.Amount.String(), p.Hash.Hex(), now, len(p.Attempts), string(attempts), why, held.String()}})
+	return l.one(ctx, call{"adopt a payment made by hand for " + p.ID, adoptScript, append(l.moneyKeys(p), l.db.Keys.Hashes(), l.db.Keys.Opening()),
+		[]any{p.ID, p.Login, p.Amount.String(), p.Hash.Hex(), now, len(p.Attempts), string(attempts), why, held.String(), p.Time}})
 }
 
 // Hold sets a payment aside whose pending row was removed by hand.
@@ -395,6 +395,15 @@ func (l *Lease) Record(ctx context.Context, login string, amount util.Shannon, t
 	return l.one(ctx, call{"record transaction " + tx.Hex(), recordScript,
 		[]string{k.Miner(login), k.Finances(), k.PaymentsAll(), k.Payments(login), k.Hashes()},
 		[]any{login, amount.String(), tx.Hex(), now}})
+}
+
+// Ignored is what a transaction belongs to that the operator knows for no payout.
+const Ignored = "ignored"
+
+// Ignore writes down that a transaction which used a payment's nonce was no
+// payout, see [DB.PaymentByHash].
+func (l *Lease) Ignore(ctx context.Context, tx common.Hash) error {
+	return l.one(ctx, call{"ignore transaction " + tx.Hex(), ignoreScript, []string{l.db.Keys.Hashes()}, []any{tx.Hex()}})
 }
 
 // Verify reads back, after the journal was written and before anything is sent,

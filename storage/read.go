@@ -129,15 +129,37 @@ func (db *DB) Pending(ctx context.Context) ([]PendingRow, []error, error) {
 	return rows, bad, nil
 }
 
-// Inflight reads every payment that is not final, by nonce.
-func (db *DB) Inflight(ctx context.Context) ([]*Payment, error) {
-	ids, err := db.rdb.ZRange(ctx, db.Keys.Inflight(), 0, -1).Result()
+// Unreadable is a payment whose record is missing or malformed. Its nonce must
+// be left alone.
+type Unreadable struct {
+	ID    string
+	Nonce uint64
+	Err   error
+}
+
+// Inflight reads every payment that is not final, by nonce, and tells apart those
+// that cannot be read.
+func (db *DB) Inflight(ctx context.Context) ([]*Payment, []Unreadable, error) {
+	rows, err := db.rdb.ZRangeWithScores(ctx, db.Keys.Inflight(), 0, -1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", db.Keys.Inflight(), err)
+		return nil, nil, fmt.Errorf("read %s: %w", db.Keys.Inflight(), err)
 	}
-	ps, err := db.Payments(ctx, ids...)
-	if err != nil {
-		return nil, err
+	ids := make([]string, len(rows))
+	for i, z := range rows {
+		ids[i] = fmt.Sprint(z.Member)
+	}
+	all, errs := db.payments(ctx, ids)
+	var ps []*Payment
+	var bad []Unreadable
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			ps = append(ps, all[i])
+		case errors.Is(err, ErrMalformed), errors.Is(err, ErrNotFound):
+			bad = append(bad, Unreadable{ID: ids[i], Nonce: uint64(max(0, rows[i].Score)), Err: err})
+		default:
+			return nil, nil, err
+		}
 	}
 	slices.SortStableFunc(ps, func(a, b *Payment) int {
 		if a.Nonce != b.Nonce {
@@ -145,7 +167,7 @@ func (db *DB) Inflight(ctx context.Context) ([]*Payment, error) {
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	return ps, nil
+	return ps, bad, nil
 }
 
 // Finals reads the final payments from the block on that a deep reorg could
@@ -161,6 +183,17 @@ func (db *DB) Finals(ctx context.Context, fromBlock, toBlock uint64) ([]*Payment
 
 // Payments reads records by id; one that is missing is ErrNotFound.
 func (db *DB) Payments(ctx context.Context, ids ...string) ([]*Payment, error) {
+	ps, errs := db.payments(ctx, ids)
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ps, nil
+}
+
+// payments reads records by id, each with its own error.
+func (db *DB) payments(ctx context.Context, ids []string) ([]*Payment, []error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -172,22 +205,23 @@ func (db *DB) Payments(ctx context.Context, ids ...string) ([]*Payment, error) {
 		}
 		return nil
 	})
-	ps := make([]*Payment, len(ids))
+	ps, errs := make([]*Payment, len(ids)), make([]error, len(ids))
 	for i, id := range ids {
 		m, err := cmds[i].Result()
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", db.Keys.Payment(id), err)
+		switch {
+		case redis.HasErrorPrefix(err, "WRONGTYPE"):
+			errs[i] = fmt.Errorf("%w: %s is no hash", ErrMalformed, db.Keys.Payment(id))
+		case err != nil:
+			errs[i] = fmt.Errorf("read %s: %w", db.Keys.Payment(id), err)
+		case len(m) == 0:
+			errs[i] = fmt.Errorf("read payment %s: %w", id, ErrNotFound)
+		default:
+			var p Payment
+			p, errs[i] = parsePayment(db.Keys.Payment(id), id, m)
+			ps[i] = &p
 		}
-		if len(m) == 0 {
-			return nil, fmt.Errorf("read payment %s: %w", id, ErrNotFound)
-		}
-		p, err := parsePayment(db.Keys.Payment(id), id, m)
-		if err != nil {
-			return nil, err
-		}
-		ps[i] = &p
 	}
-	return ps, nil
+	return ps, errs
 }
 
 // Known is what the ledger holds of a journalled payment.

@@ -55,7 +55,7 @@ func TestAPaymentIsReadAsItWasWritten(t *testing.T) {
 func TestInflightIsInNonceOrder(t *testing.T) {
 	b := newBooks(t)
 	b.ok(b.lease.Reinstate(ctx, pay(11, alice, 1), pay(9, bob, 1), pay(10, alice, 2))...)
-	ps, err := b.db.Inflight(ctx)
+	ps, _, err := b.db.Inflight(ctx)
 	b.ok(err)
 	var nonces []uint64
 	for _, p := range ps {
@@ -79,7 +79,12 @@ func TestARecordThatCannotBeReadIsAnErrorThatNamesIt(t *testing.T) {
 			b.begin()
 			b.open(pay(7, alice, 300))
 			b.do("HSET", key, field, value)
-			_, err := b.db.Inflight(ctx)
+			_, unread, err := b.db.Inflight(ctx)
+			b.ok(err)
+			if len(unread) != 1 || unread[0].Nonce != 7 || unread[0].ID != "7-id" {
+				t.Fatalf("%s = %q: unreadable are %+v", field, value, unread)
+			}
+			err = unread[0].Err
 			if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), key+" field "+field) {
 				t.Errorf("%s = %q: error is %v, want ErrMalformed naming the field", field, value, err)
 			}
@@ -373,7 +378,7 @@ var readers = map[string]func(db *DB) error{
 	"LockValue":     func(db *DB) error { _, err := db.LockValue(ctx); return err },
 	"Meta":          func(db *DB) error { _, err := db.Meta(ctx); return err },
 	"Pending":       func(db *DB) error { _, _, err := db.Pending(ctx); return err },
-	"Inflight":      func(db *DB) error { _, err := db.Inflight(ctx); return err },
+	"Inflight":      func(db *DB) error { _, _, err := db.Inflight(ctx); return err },
 	"Finals":        func(db *DB) error { _, err := db.Finals(ctx, 0, 9); return err },
 	"Payments":      func(db *DB) error { _, err := db.Payments(ctx, "7-id"); return err },
 	"Known":         func(db *DB) error { _, err := db.Known(ctx, "7-id"); return err },

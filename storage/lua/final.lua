@@ -1,7 +1,7 @@
 -- final: one of the recorded transactions is in a block, deep enough. The
 -- history shows that one.
 -- KEYS[3] record   KEYS[4] miner   KEYS[5] finances   KEYS[6] pending   KEYS[7] all   KEYS[8] miner's payments
--- KEYS[9] inflight   KEYS[10] finals   KEYS[11] rejects   KEYS[12] hashes
+-- KEYS[9] inflight   KEYS[10] finals   KEYS[11] rejects   KEYS[12] hashes   KEYS[13] opening
 -- ARGV[3] id   ARGV[4] kind   ARGV[5] login   ARGV[6] amount   ARGV[7] hash   ARGV[8] unix time
 -- ARGV[9] block   ARGV[10] block hash   ARGV[11] fee in Wei   ARGV[12] Shannon that stay pending for held payments
 local state, bad = payment(KEYS[3], ARGV[3], 'kind', ARGV[4], 'login', ARGV[5], 'amount', ARGV[6])
@@ -9,7 +9,7 @@ if not bad and state == 'final' then
   state, bad = payment(KEYS[3], ARGV[3], 'hash', ARGV[7], 'block', ARGV[9], 'blockHash', ARGV[10])
   if not bad then return refuse('ALREADY') end
 end
-bad = bad or wrongtype('zset', KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]) or wrongtype('hash', KEYS[11], KEYS[12])
+bad = bad or wrongtype('zset', KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]) or wrongtype('hash', KEYS[11], KEYS[12], KEYS[13])
   or taken(KEYS[12], ARGV[7], ARGV[3])
 if bad then return refuse('CONFLICT', bad) end
 if state ~= 'signed' and state ~= 'sent' and state ~= 'held' then
@@ -31,7 +31,7 @@ if pays then
     redis.call('ZREM', KEYS[6], row)
     move(KEYS[4], KEYS[5], ARGV[6], 'pending', 'paid')
   elseif state == 'held' then
-    settlebyhand(KEYS[4], KEYS[5], KEYS[6], ARGV[6], ARGV[12])
+    settlebyhand(KEYS[4], KEYS[5], KEYS[6], ARGV[6], ARGV[12], KEYS[13])
   elseif shown ~= ARGV[7] then
     when = redis.call('ZSCORE', KEYS[7], shown .. ':' .. row) or when
     redis.call('ZREM', KEYS[7], shown .. ':' .. row)

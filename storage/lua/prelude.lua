@@ -99,10 +99,11 @@ end
 
 -- settlebyhand moves pending to paid wherever the operator has not done so
 -- already. rest is what stays pending in the totals for held payments besides
--- the rows; a miner has one open payment at most. To be called after
--- unmovable.
-local function settlebyhand(miner, finances, pending, amount, rest)
-  local n, left = shannon(amount), sumpending(pending) + shannon(rest)
+-- the rows; a miner has one open payment at most. What the totals had too much
+-- before this ledger began stays as well. To be called after unmovable.
+local function settlebyhand(miner, finances, pending, amount, rest, opening)
+  local before = string.match(redis.call('HGET', opening, '*') or '', '^%-?%d+:(%-?%d+):') or '0'
+  local n, left = shannon(amount), sumpending(pending) + shannon(rest) + (shannon(before) or 0)
   local own = shannon(redis.call('HGET', miner, 'pending') or '0')
   local total = shannon(redis.call('HGET', finances, 'pending') or '0')
   for _, book in ipairs({{miner, own >= n}, {finances, total - left >= n}}) do

@@ -1,0 +1,385 @@
+package payouts
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// What operators do with the pool's account by hand, and what is broken in Redis
+// by hand, must never pay anybody twice, nor stop everybody else's pay.
+
+// settleUnaccounted types the command that a halt names, until none does.
+func (p *pool) settleUnaccounted(verb func(*Payer, common.Hash) error) {
+	p.t.Helper()
+	for range 5 {
+		_, err := p.session()
+		if haltReason(err) != HaltUnaccounted {
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return
+		}
+		_, rest, _ := strings.Cut(err.Error(), "unaccounted transaction ")
+		hash, _, _ := strings.Cut(rest, " ")
+		payer, stop := p.start()
+		err = verb(payer, common.HexToHash(hash))
+		stop()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.t.Fatal("the halts do not end")
+}
+
+func record(p *Payer, tx common.Hash) error { return p.RecordByHand(context.Background(), tx) }
+func ignore(p *Payer, tx common.Hash) error { return p.Ignore(context.Background(), tx) }
+
+// include mines a transfer made by hand.
+func (p *pool) include(nonce uint64, to common.Address, amount util.Shannon) common.Hash {
+	p.t.Helper()
+	hash, err := p.chain.Include(p.transfer(nonce, to, amount.Wei(), big.NewInt(1e9)))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return hash
+}
+
+// The node lost its pool, the operator pays another miner, and the node gives him
+// the nonce of a payment.
+func TestAPaymentByHandThatTakesAPaymentsNonceIsAccountedFor(t *testing.T) {
+	for name, verb := range map[string]func(*Payer, common.Hash) error{"record": record, "ignore": ignore} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t)
+			p.credit(login(1), coin)
+			n := 0
+			p.clock.onSleep = func() {
+				if n++; n == 1 {
+					p.chain.Forget()
+					p.credit(login(3), coin)
+					p.include(0, address(login(3)), coin)
+					return
+				}
+				p.chain.Mine(1)
+			}
+			_, err := p.session()
+			wantHalt(t, err, HaltUnaccounted)
+			p.settleUnaccounted(verb)
+			p.settle()
+			p.mustSession()
+			p.settle()
+			p.wantReceived(login(1), coin)
+			if name == "record" {
+				p.wantReceived(login(3), coin)
+			} else {
+				p.wantReceived(login(3), 2*coin) // a present, says the operator
+			}
+			p.audit()
+		})
+	}
+}
+
+func TestAFailedTransferByHandMovedNothing(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	p.credit(login(2), coin)
+	p.chain.SetCode(address(login(2)), rpctest.Reject)
+	p.include(1, address(login(2)), coin)
+	p.mustSession()
+	p.wantBooks(login(2), coin, 0, 0)
+	p.audit()
+}
+
+// Redis forgot two payments made by hand; each is settled by a process of its own.
+func TestEveryGapThatARestoreLeavesIsLookedAt(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	p.credit(login(2), coin)
+	p.credit(login(3), coin)
+	before := p.redis.Snapshot()
+	for n := 2; n <= 3; n++ {
+		hash, l := p.include(uint64(n-1), address(login(n)), coin), login(n)
+		p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" 1700000000 %s:%s:%d
+ZADD "eth:payments:%s" 1700000000 %s:%d
+HINCRBY "eth:miners:%s" balance -%d
+HINCRBY "eth:miners:%s" paid %d
+HINCRBY "eth:finances" balance -%d
+HINCRBY "eth:finances" paid %d`, hash, l, coin, l, hash, coin, l, coin, l, coin, coin, coin))
+	}
+	p.credit(login(4), coin)
+	p.mustSession()
+	p.settle()
+	p.redis.Restore(before)
+	p.credit(login(4), coin)
+	p.settleUnaccounted(record)
+	p.settle()
+	for n := 1; n <= 4; n++ {
+		p.wantReceived(login(n), coin)
+	}
+	p.audit()
+}
+
+func TestAPaymentByHandIsFoundWhateverTheLettersCase(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	mixed := address(login(2)).Hex()
+	p.redis.Do(t, "HSET", "eth:miners:"+login(2), "lastShare", 1) // he has two rows
+	p.credit(mixed, coin)
+	p.include(1, address(mixed), coin)
+	_, err := p.session()
+	wantHalt(t, err, HaltUnaccounted)
+	p.settleUnaccounted(record)
+	p.wantReceived(mixed, coin)
+	p.wantBooks(mixed, 0, 0, coin)
+	p.audit()
+}
+
+// oldRow writes what an older pool leaves behind when it dies after a send.
+func (p *pool) oldRow(l string) {
+	p.t.Helper()
+	p.redis.Do(p.t, "HSET", "eth:miners:"+l, "balance", 0, "pending", int64(coin), "paid", 0)
+	p.redis.Do(p.t, "HSET", "eth:finances", "balance", 0, "pending", int64(coin), "paid", 0)
+	p.redis.Do(p.t, "ZADD", "eth:payments:pending", 1_700_000_000, fmt.Sprintf("%s:%d", l, coin))
+}
+
+func TestAnOldRowWhoseTransactionFailedIsNotPaid(t *testing.T) {
+	p := newPool(t)
+	p.oldRow(login(1))
+	p.chain.SetCode(address(login(1)), rpctest.Reject)
+	p.include(0, address(login(1)), coin)
+	p.chain.Mine(2)
+	_, err := p.session() // a reorg could still make it succeed
+	wantHalt(t, err, HaltOldRows)
+	p.wantBooks(login(1), 0, coin, 0)
+	p.chain.Mine(int(p.cfg.VoidDepth))
+	p.resolve()
+	p.wantBooks(login(1), coin, 0, 0)
+}
+
+func TestAnOldPaymentIsBookedWhenItIsDeep(t *testing.T) {
+	p := newPool(t)
+	p.chain.Mine(5)
+	p.oldRow(login(1))
+	p.include(0, address(login(1)), coin)
+	_, err := p.session()
+	wantHalt(t, err, HaltOldRows)
+	p.wantBooks(login(1), 0, coin, 0)
+	p.chain.Reorg(3, false) // and it is gone
+	p.chain.Mine(30)
+	p.resolve()
+	p.wantBooks(login(1), coin, 0, 0)
+	p.mustSession()
+	p.wantReceived(login(1), coin)
+	p.audit()
+}
+
+func TestTheLedgerBeginsWhereNoReorgReaches(t *testing.T) {
+	p := newPool(t)
+	p.chain.Mine(5)
+	p.include(0, common.HexToAddress("0x99"), 5)
+	p.credit(login(1), coin)
+	_, err := p.session()
+	wantHalt(t, err, HaltUnaccounted)
+	p.chain.Mine(int(p.cfg.Confirmations))
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(1), coin)
+	// Deeper than anybody waits for, it is said, and nobody waits for ever.
+	p.chain.Reorg(int(p.chain.Height())-3, false)
+	p.chain.Mine(30)
+	p.credit(login(2), coin)
+	_, err = p.session()
+	wantHalt(t, err, HaltReorg)
+}
+
+// A payment failed, was credited back, and a very deep reorg frees its nonce.
+func TestTheNonceOfAFailedPaymentIsFilledWhenItIsFree(t *testing.T) {
+	p := newPool(t)
+	p.chain.Mine(10)
+	p.credit(login(1), coin)
+	n := 0
+	p.clock.onSleep = func() {
+		if n++; n == 1 {
+			p.chain.SetCode(address(login(1)), rpctest.Reject)
+		}
+		p.chain.Mine(1)
+	}
+	p.mustSession()
+	p.settle()
+	p.wantBooks(login(1), coin, 0, 0)
+	p.chain.Reorg(15, false)
+	p.chain.Mine(10)
+	p.credit(login(2), coin)
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(2), coin)
+	p.audit()
+}
+
+// stuck opens a payment of miner 1 that no node has taken.
+func (p *pool) stuck() {
+	p.t.Helper()
+	p.credit(login(1), coin)
+	p.node.Fail(sendRaw, 0, rpctest.Refuse)
+	payer, stop := p.start()
+	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	mine := p.clock.onSleep
+	p.clock.onSleep = cancel
+	_, _ = payer.Session(ctx)
+	p.clock.onSleep = mine
+	p.node.Heal()
+}
+
+func TestOneBrokenRowStopsNobodyElse(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		harm func(p *pool, id string)
+	}{
+		{"the miner's row", func(p *pool, id string) { p.redis.Do(t, "HSET", "eth:miners:"+login(1), "paid", "1.5") }},
+		{"the payment's record", func(p *pool, id string) { p.redis.Do(t, "HSET", "eth:payments:p:"+id, "gas", "x") }},
+		{"an open payment without a record", func(p *pool, id string) { p.redis.Do(t, "ZADD", "eth:payments:inflight", 77, "77-abcd") }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPool(t)
+			p.stuck()
+			open, _, err := p.db().Inflight(context.Background())
+			if err != nil || len(open) != 1 {
+				t.Fatalf("open are %v, %v", open, err)
+			}
+			if tc.name == "the payment's record" {
+				// Nobody knows what it is, but its bytes are out.
+				if _, err := p.chain.Include(open[0].Last().Raw); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tc.harm(p, open[0].ID)
+			p.credit(login(2), coin)
+			p.mustSession()
+			p.wantReceived(login(2), coin)
+			p.wantReceived(login(1), coin)
+		})
+	}
+}
+
+// The payment is given up in the journal, but the miner's row cannot take it back.
+func TestACreditThatItsRowRefusesWaitsForTheRow(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.node.Fail(sendRaw, 1, rpctest.ErrorReply(-32000, "exceeds block gas limit"))
+	_, err := p.session()
+	wantHalt(t, err, HaltRefused)
+	p.redis.Do(t, "HSET", "eth:miners:"+login(1), "balance", "0.5")
+	p.credit(login(2), coin)
+	p.mustSession()
+	p.wantReceived(login(2), coin)
+	p.redis.Do(t, "HSET", "eth:miners:"+login(1), "balance", "0")
+	p.mustSession()
+	p.settle()
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(1), coin)
+	p.audit()
+}
+
+// pruned is a node that keeps the state of 128 blocks.
+type pruned struct {
+	Chain
+	chain *rpctest.Chain
+}
+
+func (c pruned) NonceAt(ctx context.Context, a common.Address, block uint64) (uint64, error) {
+	if block+128 < c.chain.Height() {
+		return 0, &rpc.Error{Code: -32000, Message: "missing trie node", Method: "eth_getTransactionCount"}
+	}
+	return c.Chain.NonceAt(ctx, a, block)
+}
+
+func TestAnOldTransferIsFoundWithoutOldState(t *testing.T) {
+	p := newPool(t)
+	p.wrap = func(parts Parts) Parts { parts.Chain = pruned{parts.Chain, p.chain}; return parts }
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	p.include(1, common.HexToAddress("0x99"), 5)
+	p.chain.Mine(scanLimit + 200)
+	p.credit(login(2), coin)
+	payer, stop := p.start()
+	defer stop()
+	_, err := payer.Session(context.Background())
+	wantHalt(t, err, HaltUnaccounted)
+	if _, err := payer.Session(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	p.settleWith(payer)
+	p.wantReceived(login(2), coin)
+	p.audit()
+}
+
+// The operator types the miner's address, or the hash, in other letters than the
+// pool would.
+func TestARowTypedInOtherLettersIsShownOnce(t *testing.T) {
+	for name, typed := range map[string]func(hash, login string) (string, string){
+		"the address": func(h, l string) (string, string) { return h, address(l).Hex() },
+		"the hash":    func(h, l string) (string, string) { return "0x" + strings.ToUpper(h[2:]), l },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t)
+			p.stuck()
+			open, _, err := p.db().Inflight(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			hash, l := typed(p.include(0, address(login(1)), coin).Hex(), login(1))
+			p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" %d %s:%s:%d
+ZADD "eth:payments:%s" %d %s:%d
+ZREM "eth:payments:pending" "%s:%d"
+HINCRBY "eth:finances" pending -%d
+HINCRBY "eth:finances" paid %d`, open[0].Time, hash, l, coin, l, open[0].Time, hash, coin, login(1), coin, coin, coin))
+			p.mustSession()
+			p.settle()
+			p.wantReceived(login(1), coin)
+			p.wantBooks(login(1), 0, 0, coin)
+			if got := p.redis.Do(t, "ZCARD", "eth:payments:all"); got != int64(1) {
+				t.Errorf("the history has %v rows, want 1", got)
+			}
+			p.audit()
+		})
+	}
+}
+
+// An older pool left too much pending in the totals; a payment booked by hand must
+// not be taken for that.
+func TestWhatWasWrongBeforeStaysWhatItWas(t *testing.T) {
+	p := newPool(t)
+	p.redis.Do(t, "HINCRBY", "eth:finances", "pending", int64(coin))
+	p.stuck()
+	open, _, err := p.db().Inflight(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, l := p.include(0, address(login(1)), coin).Hex(), login(1)
+	p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" %d %s:%s:%d
+ZADD "eth:payments:%s" %d %s:%d
+ZREM "eth:payments:pending" "%s:%d"
+HINCRBY "eth:finances" pending -%d
+HINCRBY "eth:finances" paid %d`, open[0].Time, hash, l, coin, l, open[0].Time, hash, coin, l, coin, coin, coin))
+	p.mustSession()
+	p.settle()
+	p.wantBooks(l, 0, 0, coin)
+	p.audit()
+}
