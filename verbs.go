@@ -217,8 +217,12 @@ func check(_ context.Context, a *app) error {
 	return nil
 }
 
+// patience is how long run waits for a node, a signer or Redis that fails.
+const patience = 2 * time.Minute
+
 func runOnce(ctx context.Context, a *app) error {
 	return a.withPayer(ctx, func(p *payouts.Payer) error {
+		p.GiveUpAfter(patience)
 		r, err := p.Session(ctx)
 		fmt.Fprintf(a.out, "paid %d of %d, %d in flight, %s coins\n", r.Paid, r.Due, r.InFlight, r.Amount.Coins())
 		for _, s := range r.Skipped {
@@ -360,6 +364,9 @@ func showStatus(ctx context.Context, a *app) error {
 	}
 	for _, r := range s.Pending {
 		fmt.Fprintf(w, "pending row\t%s\t%s\n", r.Row(), when(r.Time))
+	}
+	for _, err := range s.Bad {
+		fmt.Fprintf(w, "set aside\t%v\n", err)
 	}
 	for login, why := range s.Rejects {
 		fmt.Fprintf(w, "rejects\t%s\t%s\n", login, why)

@@ -66,6 +66,7 @@ type Payer struct {
 	resentBlock uint64
 	window      int
 	resolving   bool                  // RESOLVE_PAYOUT=1
+	patience    time.Duration         // of a session; 0 has no end
 	said        string                // the last complaint, so that it is made once
 	blocked     map[string]string     // logins whose payment the journal knows and the ledger refuses
 	givenUp     map[string]VoidRecord // by payment: journalled, but not in the ledger yet

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -294,6 +295,19 @@ func TestACreditThatItsRowRefusesWaitsForTheRow(t *testing.T) {
 	p.settle()
 	p.wantReceived(login(1), coin)
 	p.audit()
+}
+
+// A person waits for the verb run; a daemon does not end.
+func TestASessionThatMakesNoProgressGivesUp(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.node.Fail("eth_gasPrice", 0, rpctest.Null)
+	payer, stop := p.start()
+	defer stop()
+	payer.GiveUpAfter(time.Minute)
+	if _, err := payer.Session(context.Background()); err == nil || !strings.Contains(err.Error(), "given up after 1m0s without progress") {
+		t.Errorf("the session ended with %v", err)
+	}
 }
 
 // pruned is a node that keeps the state of 128 blocks.

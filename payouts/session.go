@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -56,11 +57,13 @@ type session struct {
 
 // Session pays everybody who is due, and returns when their payments are in
 // blocks, or with a [Halt] when nobody more can be paid. Failures of Redis or
-// the node are tried again until ctx ends.
+// the node are tried again until ctx ends, or until nothing has moved for the
+// time given to [Payer.GiveUpAfter].
 func (p *Payer) Session(ctx context.Context) (Result, error) {
 	s := &session{started: p.clock.Now().Unix(), opened: map[string]*storage.Payment{}, logins: map[string]bool{}}
 	p.window = p.cfg.Window
 	nap := retryFirst
+	moved, at := s.moved(), p.clock.Now()
 	for {
 		err := p.hold(ctx, func(t *turn) error { return t.work(ctx, s) })
 		var h *Halt
@@ -69,12 +72,25 @@ func (p *Payer) Session(ctx context.Context) (Result, error) {
 			return s.Result, err
 		}
 		p.complain(ctx, err)
+		if now := s.moved(); now != moved {
+			moved, at = now, p.clock.Now()
+		}
+		if p.patience > 0 && p.clock.Now().Sub(at) > p.patience {
+			return s.Result, fmt.Errorf("given up after %s without progress: %w", p.patience, err)
+		}
 		if err := p.clock.Sleep(ctx, nap); err != nil {
 			return s.Result, err
 		}
 		nap = min(2*nap, retryMost)
 	}
 }
+
+// moved tells one state of a session from another.
+func (r Result) moved() [3]int { return [3]int{r.Due, r.Paid, r.InFlight} }
+
+// GiveUpAfter ends a session in which nothing but failures happened for so long.
+// What is in flight goes on at the next start.
+func (p *Payer) GiveUpAfter(d time.Duration) { p.patience = d }
 
 // work is the session under one hold of the lock.
 func (t *turn) work(ctx context.Context, s *session) error {
