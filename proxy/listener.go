@@ -109,22 +109,29 @@ func (p *Proxy) welcome(ctx context.Context, conn net.Conn, at *port) {
 	}
 	defer p.policy.leave(ip)
 	s := &session{proxy: p, port: at, ip: ip, difficulty: at.Difficulty, before: at.Difficulty, vardiff: vardiff{cfg: at.VarDiff}}
-	if at.tls != nil {
-		conn = tls.Server(conn, at.tls)
-	} else if tcp, ok := conn.(*net.TCPConn); ok {
-		raw, err := tcp.SyscallConn()
-		if err == nil {
+	tcp, ok := conn.(*net.TCPConn)
+	if behind, is := conn.(*proxyproto.Conn); is {
+		tcp, ok = behind.TCPConn()
+	}
+	var err error
+	if ok {
+		if s.raw, err = tcp.SyscallConn(); err == nil {
 			err = tcp.SetWriteBuffer(sendBuffer)
 		}
-		if err != nil {
-			return // it is closed already
-		}
-		s.raw = raw
+	}
+	if !ok || err != nil {
+		return // it is closed already
 	}
 	s.conn = conn
+	if at.tls != nil {
+		s.conn, s.raw, s.out = tls.Server(conn, at.tls), nil, make(chan []byte, sendQueue)
+		var writing sync.WaitGroup
+		writing.Go(s.writes)
+		defer func() { s.quiet(); writing.Wait() }()
+	}
 	p.sessions.add(s)
 	defer p.sessions.remove(s)
-	err := s.serve(ctx)
+	err = s.serve(ctx)
 	if s.extranonce != nil {
 		p.extranonces.put(*s.extranonce)
 	}

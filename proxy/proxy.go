@@ -74,7 +74,9 @@ func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy,
 	p.upstreams = &upstreams{verifier: parts.Verifier, board: p.board, posted: p.broadcast, poll: cfg.BlockRefreshInterval.Std(),
 		check: check, log: parts.Log, kick: make(chan *upstream, 1)}
 	for i, u := range list {
-		p.upstreams.list = append(p.upstreams.list, &upstream{Upstream: u, node: parts.Nodes[i]})
+		up := &upstream{Upstream: u, node: parts.Nodes[i]}
+		up.healthy.Store(true) // until it proves otherwise
+		p.upstreams.list = append(p.upstreams.list, up)
 	}
 	var err error
 	if p.spool, err = openSpool(cfg.Candidates); err != nil {

@@ -20,6 +20,8 @@ const (
 	lineMost = 1024
 	// lineFirst is the room that a connection begins with. Most of them are idle.
 	lineFirst = 256
+	// sendQueue is the same for TLS, in messages.
+	sendQueue = 64
 	// sendBuffer is the kernel's room for what a miner has not read: about a
 	// hundred jobs, after which he is given up.
 	sendBuffer = 16 << 10
@@ -46,7 +48,8 @@ type session struct {
 	proxy *Proxy
 	port  *port
 	conn  net.Conn
-	raw   syscall.RawConn // nil when bytes cannot be written past conn
+	raw   syscall.RawConn // of TCP without TLS
+	out   chan []byte     // of TLS, for the goroutine that writes
 	ip    string
 
 	mu         sync.Mutex // guards the writing, and all below
@@ -173,6 +176,14 @@ func (s *session) reply(lines ...[]byte) error {
 
 // write waits for a slow reader up to replyTime. s.mu must be held.
 func (s *session) write(b []byte) error {
+	if s.out != nil {
+		select {
+		case s.out <- b:
+			return nil
+		case <-time.After(replyTime):
+			return errSlow
+		}
+	}
 	if err := s.conn.SetWriteDeadline(time.Now().Add(replyTime)); err != nil {
 		return err
 	}
@@ -184,8 +195,13 @@ func (s *session) write(b []byte) error {
 // push writes news without waiting: a miner whose buffers are full of older news
 // is cut off, not waited for.
 func (s *session) push(b []byte) error {
-	if s.raw == nil {
-		return s.write(b)
+	if s.out != nil {
+		select {
+		case s.out <- b:
+			return nil
+		default:
+			return errSlow
+		}
 	}
 	var n int
 	var failed error
@@ -199,6 +215,28 @@ func (s *session) push(b []byte) error {
 		return errSlow
 	}
 	return failed
+}
+
+// writes takes what is written to a TLS connection to the wire, until out is
+// closed. Writing there may wait, which no broadcast does.
+func (s *session) writes() {
+	for b := range s.out {
+		err := s.conn.SetWriteDeadline(time.Now().Add(replyTime))
+		if err == nil {
+			_, err = s.conn.Write(b)
+		}
+		if err != nil {
+			s.conn.Close() // which wakes the reader, who closes out
+		}
+	}
+}
+
+// quiet lets nobody write any more.
+func (s *session) quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = false
+	close(s.out)
 }
 
 // tell pushes new work to a miner who wants it, and closes the connection of one
