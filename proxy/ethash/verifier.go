@@ -199,6 +199,9 @@ func (v *Verifier) work(ctx context.Context) {
 			return
 		case batch[0] = <-v.queue:
 		}
+		// Whoever is about to hand in a share may do so first: else the first one
+		// would be hashed alone as soon as it is there, at the price of a batch.
+		runtime.Gosched()
 		n := 1
 	fill:
 		for n < Batch {
