@@ -185,7 +185,6 @@ func (c Config) notYet() error {
 		enabled bool
 	}{
 		{"api.enabled", c.API.Enabled},
-		{"unlocker.enabled", c.Unlocker.Enabled},
 		{"metrics.enabled", c.Metrics.Enabled},
 	} {
 		f.Unless(!s.enabled, s.key, "is true, but %s", onlyPayouts)
@@ -193,7 +192,7 @@ func (c Config) notYet() error {
 	return f.Err()
 }
 
-const onlyPayouts = "this version runs proxy and payouts only"
+const onlyPayouts = "this version runs proxy, unlocker and payouts only"
 
 // checkFiles reports the files of enabled sections that are not there.
 func (c Config) checkFiles() error {

@@ -298,12 +298,12 @@ func TestErrorsOfReadingAndOfValuesAreReportedTogether(t *testing.T) {
 }
 
 func TestSectionsThatDoNotRunYetSaySo(t *testing.T) {
-	_, src, err := LoadConfig(write(t, "{\"coin\": \"eth\", \"upstream\": [{\"name\": \"a\", \"url\": \"http://h\"}],\n\"proxy\": {\"enabled\": true},\n\"api\": {\"enabled\": true},\n\"unlocker\": {\"enabled\": true},\n\"metrics\": {\"enabled\": true}}"))
+	_, src, err := LoadConfig(write(t, "{\"coin\": \"eth\", \"upstream\": [{\"name\": \"a\", \"url\": \"http://h\"}],\n\"proxy\": {\"enabled\": true},\n\"api\": {\"enabled\": true},\n\"metrics\": {\"enabled\": true}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, section := range []string{"api", "unlocker", "metrics"} {
-		want := fmt.Sprintf("pool.json:%d: %s.enabled is true, but this version runs proxy and payouts only", i+3, section)
+	for i, section := range []string{"api", "metrics"} {
+		want := fmt.Sprintf("pool.json:%d: %s.enabled is true, but this version runs proxy, unlocker and payouts only", i+3, section)
 		if !slices.ContainsFunc(src.Warnings, func(w string) bool { return strings.HasSuffix(w, want) }) {
 			t.Errorf("no warning %q in\n%s", want, strings.Join(src.Warnings, "\n"))
 		}

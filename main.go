@@ -181,8 +181,11 @@ func serve(ctx context.Context, a *app) error {
 	if a.cfg.Proxy.Enabled {
 		modules = append(modules, a.runProxy)
 	}
+	if a.cfg.Unlocker.Enabled {
+		modules = append(modules, a.runUnlocker)
+	}
 	if len(modules) == 0 {
-		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true, or proxy.enabled: there is nothing to run, and " + onlyPayouts}
+		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true, or unlocker.enabled or proxy.enabled: there is nothing to run, and " + onlyPayouts}
 	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
@@ -236,6 +239,22 @@ func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 }
 
 const nodeRetry = time.Second
+
+// runUnlocker turns blocks into balances.
+func (a *app) runUnlocker(ctx context.Context, db *storage.DB) error {
+	// A client of its own, which the unlocker pins to the chain.
+	node, err := rpc.New(a.cfg.Unlocker.Daemon, a.cfg.Unlocker.Timeout.Std(), rpc.WithLogger(a.log))
+	if err != nil {
+		return &util.KeyError{Key: "unlocker.daemon", Problem: err.Error()}
+	}
+	defer node.Close()
+	u, err := payouts.NewUnlocker(a.cfg.Unlocker, payouts.UnlockerParts{Blocks: node, Credits: db, Log: a.log})
+	if err != nil {
+		return err
+	}
+	defer a.busy.begin("unlocker (Redis or a node)")()
+	return u.Run(ctx)
+}
 
 // runProxy serves miners.
 func (a *app) runProxy(ctx context.Context, db *storage.DB) error {

@@ -64,9 +64,9 @@ func TestVerbsThatPayNeedTheSection(t *testing.T) {
 
 func TestServeWithNothingToRunSaysSo(t *testing.T) {
 	t.Setenv("RESOLVE_PAYOUT", "")
-	path := write(t, `{"coin": "eth", "redis": {"endpoint": "127.0.0.1:1"}, "unlocker": {"enabled": true}}`)
+	path := write(t, `{"coin": "eth", "redis": {"endpoint": "127.0.0.1:1"}, "metrics": {"enabled": true}}`)
 	status, text := say(t, path)
-	if status != exitUsage || !strings.Contains(text, "there is nothing to run, and this version runs proxy and payouts only") || strings.Contains(text, "stopped cleanly") {
+	if status != exitUsage || !strings.Contains(text, "there is nothing to run, and this version runs proxy, unlocker and payouts only") || strings.Contains(text, "stopped cleanly") {
 		t.Errorf("status %d, want 2 and why:\n%s", status, text)
 	}
 }

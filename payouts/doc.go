@@ -24,6 +24,10 @@
 //   - resolve.go RESOLVE_PAYOUT=1, rows of older pools, payments made by hand
 //   - plan.go    what a session would pay, and what blocks whom
 //
+// Beside the payer stands its sibling, the unlocker, which fills the balances:
+// unlocker.go finds our blocks and credits them, reward.go says what they earned
+// and for whom.
+//
 // The package must never send what is not recorded and journalled, never let
 // the node choose a nonce, never credit back without proof, and never take
 // "could not read" for "is not there".

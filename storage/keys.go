@@ -136,8 +136,12 @@ func (k Keys) Hashrate() string { return k.coin + ":hashrate" }
 // The unlocker writes the next one.
 
 // Splits is the hash HEIGHT:HASH → how a block's reward was divided, to the last
-// Wei. The others are written by payouts.
+// Wei.
 func (k Keys) Splits() string { return k.coin + ":credits:splits" }
+
+// Plans is the hash HEIGHT:NONCE (as in the round's key) → what was begun with a
+// block and is not finished. Written by the unlocker.
+func (k Keys) Plans() string { return k.coin + ":credits:plans" }
 
 // Meta is the hash of what the ledger knows about itself, see [Meta].
 func (k Keys) Meta() string { return k.coin + ":payments:meta" }
