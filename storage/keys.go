@@ -133,14 +133,14 @@ func (k Keys) Extranonces() string { return k.coin + ":extranonces" }
 // pools, one member a share. It is read, never written.
 func (k Keys) Hashrate() string { return k.coin + ":hashrate" }
 
-// The unlocker writes the next one.
+// The unlocker writes the next two, payouts those after them.
 
 // Splits is the hash HEIGHT:HASH → how a block's reward was divided, to the last
 // Wei.
 func (k Keys) Splits() string { return k.coin + ":credits:splits" }
 
 // Plans is the hash HEIGHT:NONCE (as in the round's key) → what was begun with a
-// block and is not finished. Written by the unlocker.
+// block and is not finished.
 func (k Keys) Plans() string { return k.coin + ":credits:plans" }
 
 // Meta is the hash of what the ledger knows about itself, see [Meta].
