@@ -181,6 +181,7 @@ func TestHelpNamesEveryFlagAndSucceeds(t *testing.T) {
 			"-account-slots", "-account-queue", "-global-slots", "-global-queue", "-no-locals", "-price-limit",
 			"-rpc-txfeecap", "-verbosity"},
 		"redis": {"-listen"},
+		"mine":  {"-pool", "-login", "-rig", "-dialect", "-rest"},
 	} {
 		cmd := exec.Command(os.Args[0], verb, "--help")
 		cmd.Env = append(os.Environ(), asDevnet+"=1")
