@@ -134,7 +134,7 @@ func TestWrongCommandLinesSayWhatWouldBeRight(t *testing.T) {
 		name, args, want string
 	}{
 		{"no verb prints the usage", "", "devnet chain [flags]"},
-		{"unknown verb prints the usage", "mine", `no verb "mine"`},
+		{"unknown verb prints the usage", "dig", `no verb "dig"`},
 		{"unknown flag", "chain --moon", "moon"},
 		{"argument nobody asked for", "chain now", `unexpected argument "now"`},
 		{"http without a port", "chain --http localhost", "want host:port"},
