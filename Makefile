@@ -28,6 +28,7 @@ deps:
 
 test: deps
 	$(GO) test $(TFLAGS) ./...
+	$(if $(RACE),$(GO) test -timeout 5m ./proxy/ethash,@true)
 	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there
 
 lint:

@@ -1,7 +1,6 @@
 package ethash
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"math/big"
@@ -119,41 +118,6 @@ func vectors(t *testing.T) []vector {
 			work: Work{sealHash(&h.header), h.header.Nonce.Uint64()}, mix: h.header.MixDigest, difficulty: h.header.Difficulty})
 	}
 	return vs
-}
-
-// Real blocks verify at every place of every batch size, beside work that is
-// not theirs.
-func TestRealBlocksAtEveryBatchSize(t *testing.T) {
-	for _, v := range vectors(t) {
-		t.Run(v.name, func(t *testing.T) {
-			t.Parallel()
-			c, err := newCache(context.Background(), v.rules.Epoch(v.height))
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := newHasher()
-			for size := 1; size <= Batch; size++ {
-				for at := range size {
-					work, digests := make([]Work, size), make([]Digest, size)
-					for i := range work {
-						work[i] = Work{v.work.Header, v.work.Nonce + uint64(i-at)}
-					}
-					h.hash(c, work, digests)
-					v.check(t, digests[at])
-					for i, d := range digests {
-						if i != at && (d.Mix == v.mix || d.Final == digests[at].Final) {
-							t.Errorf("batch of %d: share %d has the digest of share %d", size, i, at)
-						}
-					}
-				}
-			}
-			var d [1]Digest
-			h.hash(c, []Work{v.work}, d[:])
-			if Quick(v.work, v.mix) != d[0].Final {
-				t.Error("the quick check gives another final hash")
-			}
-		})
-	}
 }
 
 func (v vector) check(t *testing.T, d Digest) {
