@@ -245,13 +245,13 @@ func (m *modelBooks) actions() map[string]func(*rapid.T) {
 			clear(m.dead)
 		},
 		"remove the pending row by hand": func(t *rapid.T) {
-			if p := m.any(t); p.State == Signed && p.row {
+			if p := m.any(t); p != nil && p.State == Signed && p.row {
 				m.removeRow(p.Payment)
 				p.row = false
 			}
 		},
 		"put the pending row back by hand": func(t *rapid.T) {
-			if p := m.any(t); (p.State == Signed || p.State == Held) && !p.row {
+			if p := m.any(t); p != nil && (p.State == Signed || p.State == Held) && !p.row {
 				m.putRow(p.Login, p.Amount)
 				p.row = true
 			}
