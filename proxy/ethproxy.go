@@ -59,14 +59,7 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 	args := req.args()
 	switch req.Method {
 	case "eth_submitLogin", "eth_login":
-		if len(args) == 0 {
-			return s.reply(d.failure(req.ID, failParams))
-		}
-		password := ""
-		if len(args) > 1 {
-			password = args[1]
-		}
-		if _, f := s.authorize(args[0], req.Worker, password); f != failNone {
+		if _, f := s.authorize(args, req.Worker); f != failNone {
 			return s.reply(d.failure(req.ID, f))
 		}
 		s.mu.Lock()

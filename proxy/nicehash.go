@@ -66,17 +66,10 @@ func (d niceHash) handle(ctx context.Context, s *session, req *request) error {
 	case "mining.extranonce.subscribe":
 		return s.reply(niceResult(req.ID, true))
 	case "mining.authorize":
-		if len(args) == 0 {
-			return s.reply(d.failure(req.ID, failParams))
-		}
 		if s.extranonce == nil {
 			return s.reply(d.failure(req.ID, failSubscribe))
 		}
-		password := ""
-		if len(args) > 1 {
-			password = args[1]
-		}
-		if _, f := s.authorize(args[0], req.Worker, password); f != failNone {
+		if _, f := s.authorize(args, req.Worker); f != failNone {
 			return s.reply(d.failure(req.ID, f))
 		}
 		return s.wake(niceResult(req.ID, true))

@@ -252,10 +252,17 @@ func (s *session) tell(w *work) {
 	}
 }
 
-// authorize checks a login and adds the worker. It returns the worker's number,
-// or which failure to answer.
-func (s *session) authorize(name, worker, password string) (int, failure) {
-	login, rig, named := strings.Cut(strings.TrimSpace(name), ".")
+// authorize checks [LOGIN.RIG, password] and adds the worker. It returns the
+// worker's number, or which failure to answer.
+func (s *session) authorize(args []string, worker string) (int, failure) {
+	if len(args) == 0 {
+		return 0, failParams
+	}
+	password := ""
+	if len(args) > 1 {
+		password = args[1]
+	}
+	login, rig, named := strings.Cut(strings.TrimSpace(args[0]), ".")
 	if !named {
 		rig = worker
 	}

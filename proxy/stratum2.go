@@ -83,18 +83,10 @@ func (d stratum2) handle(ctx context.Context, s *session, req *request) error {
 		}
 		return s.reply(result2(req.ID, s.sessionName()))
 	case "mining.authorize":
-		args := req.args()
-		if len(args) == 0 {
-			return s.reply(d.failure(req.ID, failParams))
-		}
 		if s.extranonce == nil {
 			return s.reply(d.failure(req.ID, failSubscribe))
 		}
-		password := ""
-		if len(args) > 1 {
-			password = args[1]
-		}
-		n, f := s.authorize(args[0], req.Worker, password)
+		n, f := s.authorize(req.args(), req.Worker)
 		if f != failNone {
 			return s.reply(d.failure(req.ID, f))
 		}
