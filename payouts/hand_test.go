@@ -344,6 +344,17 @@ func TestAnOldTransferIsFoundWithoutOldState(t *testing.T) {
 	p.audit()
 }
 
+// writeDown is the manual's procedure for a payment to miner 1 that was made by
+// hand; the stats of the miner himself are left out.
+func (p *pool) writeDown(at int64, hash, l string) {
+	p.t.Helper()
+	p.redis.CLI(p.t, fmt.Sprintf(`ZADD "eth:payments:all" %d %s:%s:%d
+ZADD "eth:payments:%s" %d %s:%d
+ZREM "eth:payments:pending" "%s:%d"
+HINCRBY "eth:finances" pending -%d
+HINCRBY "eth:finances" paid %d`, at, hash, l, coin, l, at, hash, coin, login(1), coin, coin, coin))
+}
+
 // The operator types the miner's address, or the hash, in other letters than the
 // pool would.
 func TestARowTypedInOtherLettersIsShownOnce(t *testing.T) {
@@ -359,11 +370,7 @@ func TestARowTypedInOtherLettersIsShownOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			hash, l := typed(p.include(0, address(login(1)), coin).Hex(), login(1))
-			p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" %d %s:%s:%d
-ZADD "eth:payments:%s" %d %s:%d
-ZREM "eth:payments:pending" "%s:%d"
-HINCRBY "eth:finances" pending -%d
-HINCRBY "eth:finances" paid %d`, open[0].Time, hash, l, coin, l, open[0].Time, hash, coin, login(1), coin, coin, coin))
+			p.writeDown(open[0].Time, hash, l)
 			p.mustSession()
 			p.settle()
 			p.wantReceived(login(1), coin)
@@ -387,11 +394,7 @@ func TestWhatWasWrongBeforeStaysWhatItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	hash, l := p.include(0, address(login(1)), coin).Hex(), login(1)
-	p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" %d %s:%s:%d
-ZADD "eth:payments:%s" %d %s:%d
-ZREM "eth:payments:pending" "%s:%d"
-HINCRBY "eth:finances" pending -%d
-HINCRBY "eth:finances" paid %d`, open[0].Time, hash, l, coin, l, open[0].Time, hash, coin, l, coin, coin, coin))
+	p.writeDown(open[0].Time, hash, l)
 	p.mustSession()
 	p.settle()
 	p.wantBooks(l, 0, 0, coin)
