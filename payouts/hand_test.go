@@ -2,6 +2,7 @@ package payouts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
@@ -399,4 +401,29 @@ func TestWhatWasWrongBeforeStaysWhatItWas(t *testing.T) {
 	p.settle()
 	p.wantBooks(l, 0, 0, coin)
 	p.audit()
+}
+
+// What the journal knows is put back after every restore, so it must not learn
+// of what the ledger refused.
+func TestARefusedRecordIsNotInTheJournal(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	p.credit(login(2), coin)
+	hash := p.include(1, address(login(2)), coin)
+	p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" 1700000000 %s:%s:%d`, hash, login(2), coin-1))
+	payer, stop := p.start()
+	defer stop()
+	if err := record(payer, hash); !errors.Is(err, storage.ErrConflict) {
+		t.Fatalf("error is %v, want ErrConflict", err)
+	}
+	if err := payer.journal.Replay(func(r Record) error {
+		if r.ByHand != nil {
+			t.Errorf("the journal knows %+v", *r.ByHand)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 }

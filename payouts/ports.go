@@ -59,6 +59,7 @@ type Lease interface {
 	CreditBackOld(ctx context.Context, r storage.PendingRow) error
 	PaidOld(ctx context.Context, r storage.PendingRow, tx common.Hash, now int64) error
 	Record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error
+	Recordable(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error
 	Note(ctx context.Context, fieldValues ...any) error
 	Release(ctx context.Context) error
 }

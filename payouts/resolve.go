@@ -424,6 +424,11 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		}
 		login := logins[0].Login
 		r := ByHandRecord{Login: login, Amount: amount, Hash: tx, Time: t.clock.Now().Unix()}
+		// What the journal knows is put back for ever, so it learns of nothing
+		// that the ledger refuses.
+		if err := t.lease.Recordable(ctx, r.Login, r.Amount, r.Hash, r.Time); err != nil {
+			return err
+		}
 		if err := t.journal.Append(Record{ByHand: &r}); err != nil {
 			return err
 		}

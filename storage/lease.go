@@ -391,10 +391,19 @@ func (l *Lease) oldRow(ctx context.Context, r PendingRow, hash string, now int64
 // the amount leaves the balance and the row enters the history. A transaction
 // is recorded once: for one miner, with one amount above zero.
 func (l *Lease) Record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error {
+	return l.record(ctx, login, amount, tx, now, false)
+}
+
+// Recordable returns the error that [Lease.Record] would, and changes nothing.
+func (l *Lease) Recordable(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error {
+	return l.record(ctx, login, amount, tx, now, true)
+}
+
+func (l *Lease) record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64, ask bool) error {
 	k := l.db.Keys
 	return l.one(ctx, call{"record transaction " + tx.Hex(), recordScript,
 		[]string{k.Miner(login), k.Finances(), k.PaymentsAll(), k.Payments(login), k.Hashes()},
-		[]any{login, amount.String(), tx.Hex(), now}})
+		[]any{login, amount.String(), tx.Hex(), now, ask}})
 }
 
 // Ignored is what a transaction belongs to that the operator knows for no payout.

@@ -465,3 +465,16 @@ func TestVerbsWriteNothingAfterRedisWentBackInTime(t *testing.T) {
 		})
 	}
 }
+
+func TestAskingWhetherATransactionCouldBeRecordedChangesNothing(t *testing.T) {
+	b := newBooks(t)
+	b.begin()
+	before := b.dump()
+	b.ok(b.lease.Recordable(ctx, alice, 300, byHand, later))
+	b.same("asked", before)
+	b.ok(b.lease.Record(ctx, alice, 300, byHand, later))
+	b.ok(b.lease.Recordable(ctx, alice, 300, byHand, later))
+	if err := b.lease.Recordable(ctx, alice, 301, byHand, later); !errors.Is(err, ErrConflict) {
+		t.Errorf("recordable with another amount: error is %v, want ErrConflict", err)
+	}
+}
