@@ -1,5 +1,5 @@
 # make            build/bin/open-ethereum-pool
-# make demo       a chain, miners with money, and the pool paying them
+# make demo       a chain, rigs that mine on it through the pool, and the pool paying them
 # make test       all tests; RACE=1 with the race detector
 # make lint       gofmt, go vet and the linters of .golangci.yml
 # make bench-payouts   the figures of docs/performance.md

@@ -23,6 +23,7 @@ const (
 	networkEthereum = "ethereum" // Ethash; 5, 3, 2 coins a block
 	networkClassic  = "classic"  // Etchash (ECIP-1099), eras (ECIP-1017)
 	networkMordor   = "mordor"   // Classic's test network
+	networkPrivate  = "private"  // Ethash; 2 coins a block, unless the unlocker's keys say otherwise
 )
 
 // Config is the whole configuration. Which sections are enabled says what the
@@ -31,7 +32,7 @@ type Config struct {
 	Threads int    `json:"threads"` // GOMAXPROCS; 0 is one per core
 	Coin    string `json:"coin"`    // prefix of every key in Redis
 	Name    string `json:"name"`    // of this instance, in Redis and on pages
-	Network string `json:"network"` // ethereum, classic or mordor; empty goes by the coin
+	Network string `json:"network"` // ethereum, classic, mordor or private; empty goes by the coin
 
 	Proxy                 proxy.Config           `json:"proxy"`
 	API                   api.Config             `json:"api"`
@@ -122,7 +123,6 @@ func (c *Config) complete(dir string) {
 	if c.Unlocker.Network == "" {
 		c.Unlocker.Network = c.Network
 	}
-	c.Proxy.Network = c.Network
 	c.Redis.Complete()
 	c.Payouts.Complete(dir)
 	c.Proxy.Complete(dir)
@@ -141,7 +141,7 @@ func (c Config) Validate() error {
 	f.Unless(c.Threads >= 0, "threads", "is %d, want 0 (one per core) or more", c.Threads)
 	f.Unless(validCoin.MatchString(c.Coin), "coin", `is %q, want the prefix of the keys in Redis, such as "eth"`, c.Coin)
 	f.Unless(c.Name != "", "name", `is empty, want a name for this instance, such as "main"`)
-	networks := []string{networkEthereum, networkClassic, networkMordor}
+	networks := []string{networkEthereum, networkClassic, networkMordor, networkPrivate}
 	f.Unless(slices.Contains(networks, c.Network), "network", "is %q, want one of %q", c.Network, networks)
 	f.Unless(c.Unlocker.Network == c.Network, "unlocker.network", "is %q, want the same as network, %q", c.Unlocker.Network, c.Network)
 	if c.Metrics.Enabled {

@@ -195,7 +195,7 @@ func TestConfigurationsOfOlderPoolsStartAsTheyAre(t *testing.T) {
 	t.Run("open-ethereum-pool", func(t *testing.T) {
 		cfg, warnings := load(t, ethPool)
 		wantKeys(t, warnings, "unlocker.donate", "newrelicEnabled", "newrelicName", "newrelicKey", "newrelicVerbose")
-		if cfg.Network != networkEthereum || cfg.Proxy.Network != networkEthereum || cfg.Unlocker.PoolFee != 9000 ||
+		if cfg.Network != networkEthereum || cfg.Unlocker.PoolFee != 9000 ||
 			cfg.Proxy.Stratum.MaxConn != 16384 || cfg.Redis.Password != "hunter2" || cfg.Redis.Mode != storage.ModeSingle ||
 			cfg.Payouts.GasPrice.String() != "50000000000" || cfg.Proxy.VarDiff != nil {
 			t.Errorf("read as %+v", cfg)
@@ -230,7 +230,7 @@ func TestLoadConfigSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"a coin spoils no key", `{"coin": "eth:x"}`, `:1: coin is "eth:x"`},
 		{"a name is not empty", `{"coin": "eth", "name": ""}`, ":1: name is empty"},
 		{"threads are not negative", `{"coin": "eth", "threads": -1}`, ":1: threads is -1"},
-		{"a network is a known one", `{"coin": "eth", "network": "ropsten"}`, `:1: network is "ropsten", want one of ["ethereum" "classic" "mordor"]`},
+		{"a network is a known one", `{"coin": "eth", "network": "ropsten"}`, `:1: network is "ropsten", want one of ["ethereum" "classic" "mordor" "private"]`},
 		{"there is one network", `{"coin": "eth", "network": "classic", "unlocker": {"network": "mordor"}}`, `:1: unlocker.network is "mordor", want the same as network, "classic"`},
 		{"a proxy has a node", `{"coin": "eth", "proxy": {"enabled": true}}`, "pool.json: upstream is empty"},
 		{"metrics are somewhere", `{"coin": "eth", "metrics": {"enabled": true, "listen": "x"}}`, `:1: metrics.listen is "x"`},
@@ -327,8 +327,8 @@ func TestOneNetworkForAllSections(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg, _ := load(t, tc.text)
-			if cfg.Network != tc.want || cfg.Proxy.Network != tc.want || cfg.Unlocker.Network != tc.want {
-				t.Errorf("network is %q, the proxy's %q, the unlocker's %q; want %q", cfg.Network, cfg.Proxy.Network, cfg.Unlocker.Network, tc.want)
+			if cfg.Network != tc.want || cfg.Unlocker.Network != tc.want {
+				t.Errorf("network is %q, the unlocker's %q; want %q", cfg.Network, cfg.Unlocker.Network, tc.want)
 			}
 		})
 	}

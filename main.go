@@ -258,8 +258,15 @@ func (a *app) runUnlocker(ctx context.Context, db *storage.DB) error {
 
 // runProxy serves miners.
 func (a *app) runProxy(ctx context.Context, db *storage.DB) error {
-	verifier := ethash.New(map[string]ethash.Rules{networkEthereum: ethash.Ethereum, networkClassic: ethash.Classic, networkMordor: ethash.Mordor}[a.cfg.Network], a.log)
-	parts := proxy.Parts{Ledger: db, Verifier: verifier, Log: a.log, Name: a.cfg.Name}
+	rules := ethash.Ethereum
+	switch a.cfg.Network {
+	case networkClassic:
+		rules = ethash.Classic
+	case networkMordor:
+		rules = ethash.Mordor
+	}
+	verifier := ethash.New(rules, a.log)
+	parts := proxy.Parts{Ledger: db, Rules: rules, Verifier: verifier, Log: a.log, Name: a.cfg.Name}
 	for i, u := range a.cfg.Upstream {
 		node, err := rpc.New([]string{u.URL}, u.Timeout.Std())
 		if err != nil {

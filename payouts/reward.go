@@ -20,6 +20,7 @@ const (
 	NetworkEthereum = "ethereum" // 5, 3 and 2 coins
 	NetworkClassic  = "classic"  // 5 coins, a fifth less each era (ECIP-1017)
 	NetworkMordor   = "mordor"   // Classic's test network, with shorter eras
+	NetworkPrivate  = "private"  // Ethereum's 2 coins from the first block on
 )
 
 // publicChains are the chain ids (EIP-155) that leave no doubt about the network.
@@ -45,6 +46,9 @@ func NewRewards(cfg UnlockerConfig) (Rewards, error) {
 	case NetworkEthereum:
 		set(&r.byzantium, 4_370_000, cfg.ByzantiumFBlock)
 		set(&r.constantinople, 7_280_000, cfg.ConstantinopleFBlock)
+	case NetworkPrivate:
+		set(&r.byzantium, 0, cfg.ByzantiumFBlock)
+		set(&r.constantinople, 0, cfg.ConstantinopleFBlock)
 	case NetworkClassic:
 		set(&r.eraStart, 5_000_000, cfg.ECIP1017FBlock)
 		set(&r.eraRounds, 5_000_000, cfg.ECIP1017EraRounds)
@@ -52,9 +56,9 @@ func NewRewards(cfg UnlockerConfig) (Rewards, error) {
 		set(&r.eraStart, 0, cfg.ECIP1017FBlock)
 		set(&r.eraRounds, 2_000_000, cfg.ECIP1017EraRounds)
 	default:
-		return Rewards{}, fmt.Errorf("network is %q, want %q, %q or %q", cfg.Network, NetworkEthereum, NetworkClassic, NetworkMordor)
+		return Rewards{}, fmt.Errorf("network is %q, want %q, %q, %q or %q", cfg.Network, NetworkEthereum, NetworkClassic, NetworkMordor, NetworkPrivate)
 	}
-	if cfg.Network != NetworkEthereum && r.eraRounds == 0 {
+	if r.hasEras() && r.eraRounds == 0 {
 		return Rewards{}, errors.New("unlocker.ecip1017EraRounds is 0, want the blocks in an era")
 	}
 	return r, nil
@@ -67,6 +71,9 @@ func (r Rewards) CheckChain(chainID uint64) error {
 	}
 	return nil
 }
+
+// hasEras says whether a fifth less is paid each era (ECIP-1017).
+func (r Rewards) hasEras() bool { return r.network == NetworkClassic || r.network == NetworkMordor }
 
 // era counts from 0 (ECIP-1017: block 0 is in the first era as well).
 func (r Rewards) era(height uint64) uint64 {
@@ -84,7 +91,7 @@ func wholeCoins(n int64) *big.Int { return new(big.Int).Mul(big.NewInt(n), big.N
 // base is what the block at a height is worth by itself, in Wei.
 func (r Rewards) base(height uint64) *big.Int {
 	switch {
-	case r.network != NetworkEthereum:
+	case r.hasEras():
 		era := r.era(height)
 		if era >= lastEra {
 			return new(big.Int)

@@ -46,6 +46,8 @@ func TestRewardsFollowTheNetwork(t *testing.T) {
 		{"the block before Constantinople", UnlockerConfig{Network: "ethereum"}, 7_279_999, "3000000000000000000"},
 		{"Constantinople", UnlockerConfig{Network: "ethereum"}, 7_280_000, "2000000000000000000"},
 		{"a private chain with two coins from the start", UnlockerConfig{Network: "ethereum", ByzantiumFBlock: height(0), ConstantinopleFBlock: height(0)}, 1, "2000000000000000000"},
+		{"a private chain by its network", UnlockerConfig{Network: "private"}, 1, "2000000000000000000"},
+		{"a private chain with a history", UnlockerConfig{Network: "private", ConstantinopleFBlock: height(10)}, 9, "3000000000000000000"},
 		{"a private chain that never gets there", UnlockerConfig{Network: "ethereum", ByzantiumFBlock: height(10), ConstantinopleFBlock: height(1 << 60)}, 20_000_000, "3000000000000000000"},
 		{"eras are not of ethereum", UnlockerConfig{Network: "ethereum", ECIP1017EraRounds: height(10), ECIP1017FBlock: height(0)}, 100, "5000000000000000000"},
 		{"classic's first era", UnlockerConfig{Network: "classic"}, 1, "5000000000000000000"},

@@ -216,7 +216,7 @@ func (u *Unlocker) unlock(ctx context.Context, head uint64) error {
 		if err := u.credits.Immature(ctx, c, b, s); err != nil {
 			return err
 		}
-		u.logFound("block found", b, s)
+		u.logFound("block immature", b, s)
 		return nil
 	})
 }
@@ -251,7 +251,7 @@ func (u *Unlocker) mature(ctx context.Context, head uint64) error {
 			if err := u.credits.Relocate(ctx, b, now, s); err != nil {
 				return err
 			}
-			u.logFound("block found elsewhere", now, s)
+			u.logFound("block immature elsewhere", now, s)
 			if b = now; b.Height+u.cfg.Depth > head {
 				return nil
 			}

@@ -419,7 +419,7 @@ func TestABlockIsCreditedAndMatures(t *testing.T) {
 			if got := q.hash(fmt.Sprintf("eth:shares:round%d:%s", b.Number, c.Nonce)); len(got) != 2 {
 				t.Errorf("the round under the right height is %v", got)
 			}
-			q.wantLog(fmt.Sprintf(`msg="block found" height=%d kind=block`, b.Number))
+			q.wantLog(fmt.Sprintf(`msg="block immature" height=%d kind=block`, b.Number))
 			q.wantLog("reward=" + tc.reward.Coins())
 			q.audit()
 
@@ -597,7 +597,7 @@ func TestABlockIsLookedForAgainBeforeItMatures(t *testing.T) {
 				q.mustPass()
 				q.wantMiner(login(2), "immature", 0)
 				q.wantMiner(login(2), "balance", 0)
-				q.wantLog(`msg="block found elsewhere"`)
+				q.wantLog(`msg="block immature elsewhere"`)
 				q.chain.Mine(2)
 				q.mustPass()
 				q.wantMiner(login(1), "balance", want)

@@ -34,9 +34,6 @@ type Config struct {
 	StratumNiceHash util.Ignored `json:"stratum_nice_hash" ignored:"proxy.stratum speaks EthereumStratum/1.0.0 on its own port"`
 	StratumHostname util.Ignored `json:"stratumHostname" ignored:"the pages show the name they are opened under"`
 	Debug           util.Ignored `json:"debug" ignored:"use log.level \"debug\""`
-
-	// Network chooses Ethash or Etchash; it is the configuration's "network".
-	Network string `json:"-"`
 }
 
 // StratumConfig is the section "proxy.stratum": lines of JSON over TCP.

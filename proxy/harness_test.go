@@ -156,7 +156,7 @@ func (b *logBuffer) String() string {
 func newPool(t testing.TB, nodes int) *pool {
 	t.Helper()
 	p := &pool{t: t, redis: storagetest.Start(t), cfg: DefaultConfig(), logs: &logBuffer{}}
-	p.cfg.Enabled, p.cfg.Listen, p.cfg.Network, p.cfg.Difficulty = true, "127.0.0.1:0", "ethereum", 2
+	p.cfg.Enabled, p.cfg.Listen, p.cfg.Difficulty = true, "127.0.0.1:0", 2
 	p.cfg.Stratum.Enabled, p.cfg.Stratum.Listen = true, "127.0.0.1:0"
 	p.cfg.BlockRefreshInterval, p.cfg.StateUpdateInterval = util.Duration(2*time.Millisecond), util.Duration(20*time.Millisecond)
 	p.cfg.Candidates = filepath.Join(t.TempDir(), "candidates")
@@ -178,7 +178,7 @@ func newPool(t testing.TB, nodes int) *pool {
 // start runs the proxy until the test ends, or stop is called.
 func (p *pool) start() *pool {
 	p.t.Helper()
-	parts := Parts{Ledger: p.db, Verifier: shared.Verifier, Name: "main", Log: slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	parts := Parts{Ledger: p.db, Rules: ethash.Ethereum, Verifier: shared.Verifier, Name: "main", Log: slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	var list []Upstream
 	for i, n := range p.nodes {
 		parts.Nodes = append(parts.Nodes, n)

@@ -13,14 +13,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/proxy/ethash"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
 // Parts are what a Proxy works with.
 type Parts struct {
 	Ledger   Ledger
-	Verifier Verifier
-	Nodes    []Node // one for each of the configured upstreams
+	Rules    ethash.Rules
+	Verifier Verifier // by those rules
+	Nodes    []Node   // one for each of the configured upstreams
 	Log      *slog.Logger
 	Name     string // of this instance, shown beside its node
 }
@@ -64,7 +66,7 @@ func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy,
 	_, _ = rand.Read(id[:]) // never fails, says crypto/rand
 	p := &Proxy{cfg: cfg, name: parts.Name, algo: "ethash", ledger: parts.Ledger, verifier: parts.Verifier, log: parts.Log, board: newBoard(),
 		health: &health{check: cfg.HealthCheck, most: cfg.MaxFails}}
-	if cfg.Network != "ethereum" {
+	if parts.Rules.Etchash != ethash.Never {
 		p.algo = "etchash"
 	}
 	self := hex.EncodeToString(id[:])

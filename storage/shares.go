@@ -88,12 +88,12 @@ type FoundBlock struct {
 }
 
 // Found writes the block down as a candidate for the unlocker and begins a new
-// round. It may be repeated; fresh says whether it was the first time.
+// round. The round of a block without any share is its finder's. It may be repeated; fresh says whether it was the first time.
 func (db *DB) Found(ctx context.Context, b FoundBlock) (fresh bool, err error) {
 	k := db.Keys
 	keys := []string{k.Found(), k.RoundCurrent(), k.Round(b.Height, b.Nonce), k.Candidates(), k.Stats(), k.Finders(), k.Miner(b.Login)}
 	member := strings.Join([]string{b.Nonce, b.Header, b.Mix, strconv.FormatInt(b.Time, 10), strconv.FormatInt(b.Difficulty, 10)}, ":")
-	n, err := foundLua.Run(ctx, db.rdb, keys, fmt.Sprintf("%d:%s", b.Height, b.Nonce), b.Time, b.Height, member, b.Login).Int()
+	n, err := foundLua.Run(ctx, db.rdb, keys, fmt.Sprintf("%d:%s", b.Height, b.Nonce), b.Time, b.Height, member, b.Login, b.Share.Difficulty).Int()
 	if err != nil {
 		return false, fmt.Errorf("write down the block found at height %d with nonce %s: %w", b.Height, b.Nonce, err)
 	}

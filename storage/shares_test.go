@@ -129,13 +129,14 @@ func TestAFoundBlockClosesTheRoundOnce(t *testing.T) {
 	}
 }
 
-func TestABlockWithoutAnyShareIsStillWrittenDown(t *testing.T) {
+func TestTheRoundOfABlockWithoutAnyShareIsItsFinders(t *testing.T) {
 	b := newBooks(t)
 	fresh, err := b.db.Found(ctx, FoundBlock{Share: share(carol, "rig", 2), Time: opened, Difficulty: 5000})
 	b.ok(err)
 	if got := b.srv.Do(t, "ZCARD", "eth:blocks:candidates"); !fresh || got != int64(1) {
 		t.Errorf("fresh = %t, %v candidates", fresh, got)
 	}
+	b.wantHash("eth:shares:round100:0x0000000000000002", map[string]string{carol: "10"})
 }
 
 func TestExtranoncesBelongToOneProxyAtATime(t *testing.T) {

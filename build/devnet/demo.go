@@ -6,40 +6,35 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/big"
-	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/log"
-	"github.com/ethereum/go-ethereum/params"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/build/devnet/chain"
 )
 
 const (
-	// So few that a line of progress comes at every block, between the payments'.
-	demoMiners   = 60
-	demoWindow   = 6                // payments under way at once
-	demoFunds    = 10_000           // coins on the pool's account
-	demoInterval = 3 * time.Second  // between blocks, at least
-	demoSession  = 30 * time.Second // between payout sessions
-	demoEarnings = 5 * time.Second  // between credits to miners
-	demoTable    = 10 * time.Second // between looks at Redis
-	demoThresh   = 500_000_000      // Shannon
-	demoShutdown = 6 * time.Second  // for the pool to end
+	demoDifficulty = 200              // hashes a block: a second's work of all rigs
+	demoShares     = 8                // shares a block, on average
+	demoDepth      = 32               // blocks until a reward is paid out, the least a pool may have
+	demoThresh     = 500_000_000      // Shannon
+	demoSession    = 20 * time.Second // between payout sessions
+	demoTable      = 10 * time.Second // between looks at Redis
+	demoShutdown   = 6 * time.Second  // for the pool to end
 )
 
-// runDemo is the verb "demo": a chain, a database, miners with money, and the
-// unmodified pool binary that pays them.
+// runDemo is the verb "demo": the whole life of a reward, from an empty database
+// on. A chain, rigs that mine through the pool, and the unmodified pool binary
+// that counts their shares, credits their blocks and pays them.
 func runDemo(ctx context.Context, args []string, _ func(any)) error {
 	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	pool := f.String("pool", "build/bin/open-ethereum-pool", "the pool's `binary`")
@@ -64,8 +59,10 @@ func runDemo(ctx context.Context, args []string, _ func(any)) error {
 type demo struct {
 	dir, pool string
 	redisAddr string
+	stratum   string // where the pool's miners connect
 	chain     chain.Ready
 	rdb       *redis.Client
+	rigs      rigs
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -82,25 +79,26 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer d.rdb.Close()
-	if err := d.seed(ctx); err != nil {
+	if err := d.empty(ctx); err != nil {
 		return err
 	}
-	config, err := d.writeConfig()
+	configs, err := d.writeConfigs()
 	if err != nil {
 		return err
 	}
-	d.introduce(config)
-	return d.runPool(ctx, config)
+	d.introduce(configs)
+	mining, stopRigs := context.WithCancel(ctx)
+	d.rigs.start(mining, d.stratum)
+	defer d.rigs.wait()
+	defer stopRigs()
+	return d.runPool(ctx, configs)
 }
 
 // startChain runs the chain beside us and returns when it serves.
 func (d *demo) startChain(ctx context.Context) (<-chan error, error) {
 	log.Root().SetHandler(log.LvlFilterHandler(log.LvlError, log.StreamHandler(os.Stderr, log.LogfmtFormat())))
 	cfg := chain.DefaultConfig()
-	cfg.RealPow, cfg.Difficulty, cfg.BlockInterval = true, 150, demoInterval
-	// The miners earned their balances before this chain began, so the account
-	// begins with the money for them; what they earn now, its blocks earn.
-	cfg.Fund = map[common.Address]*big.Int{cfg.Account(): new(big.Int).Mul(big.NewInt(demoFunds), big.NewInt(params.Ether))}
+	cfg.RealPow, cfg.Difficulty = true, demoDifficulty
 	node, err := chain.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("chain: %w", err)
@@ -128,142 +126,175 @@ func (d *demo) startRedis() error {
 	return nil
 }
 
-// login is the n-th demo miner's.
-func login(n int) string {
-	return strings.ToLower(crypto.PubkeyToAddress(crypto.ToECDSAUnsafe(crypto.Keccak256(fmt.Appendf(nil, "demo miner %d", n))).PublicKey).Hex())
-}
-
-// seed gives every miner a balance, as the unlocker would.
-func (d *demo) seed(ctx context.Context) error {
-	if n, err := d.rdb.Exists(ctx, "demo:finances").Result(); err != nil {
+// empty fails when an earlier demo left its books behind: they are another
+// chain's.
+func (d *demo) empty(ctx context.Context) error {
+	keys, _, err := d.rdb.Scan(ctx, 0, "demo:*", 1000).Result()
+	if err != nil {
 		return fmt.Errorf("connect to redis at %s: %w", d.redisAddr, err)
-	} else if n > 0 {
+	}
+	if len(keys) > 0 {
 		return fmt.Errorf("redis at %s holds a demo already; remove its keys demo:* first, because this chain is a new one", d.redisAddr)
 	}
-	for n := range demoMiners {
-		if err := d.credit(ctx, n, demoThresh+int64(n)*40_000_000); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
-func (d *demo) credit(ctx context.Context, n int, shannon int64) error {
-	_, err := d.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.HIncrBy(ctx, "demo:miners:"+login(n), "balance", shannon)
-		p.HIncrBy(ctx, "demo:finances", "balance", shannon)
-		return nil
-	})
+// writeConfigs writes one configuration for each process: payouts must have one
+// of their own, says the manual.
+func (d *demo) writeConfigs() ([]string, error) {
+	stratum, getwork, err := freePorts()
 	if err != nil {
-		return fmt.Errorf("credit a miner: %w", err)
+		return nil, err
 	}
-	return nil
-}
-
-func (d *demo) writeConfig() (string, error) {
-	config := map[string]any{
-		"coin":  "demo",
-		"name":  "demo",
-		"redis": map[string]any{"endpoint": d.redisAddr},
-		"payouts": map[string]any{
-			"enabled": true, "address": d.chain.Account.Hex(), "daemon": d.chain.HTTP, "requirePeers": 0,
-			"interval": demoSession.String(), "pollInterval": "500ms", "threshold": demoThresh,
-			"window": demoWindow, "confirmations": 4, "voidDepth": 40,
+	d.stratum = stratum
+	var paths []string
+	for name, sections := range map[string]map[string]any{
+		"pool.json": {
+			"upstream": []any{map[string]any{"name": "devnet", "url": d.chain.HTTP, "ws": d.chain.WS}},
+			"proxy": map[string]any{
+				"enabled": true, "listen": getwork, "difficulty": demoDifficulty / demoShares,
+				"stratum": map[string]any{"enabled": true, "listen": stratum},
+			},
+			"unlocker": map[string]any{
+				"enabled": true, "daemon": d.chain.HTTP, "interval": "1s",
+				"depth": demoDepth, "immatureDepth": demoDepth / 2,
+			},
 		},
-		"log": map[string]any{"level": "info"}, // debug adds the steps of each payment
+		"payouts.json": {
+			"payouts": map[string]any{
+				"enabled": true, "address": d.chain.Account.Hex(), "daemon": d.chain.HTTP, "requirePeers": 0,
+				"interval": demoSession.String(), "pollInterval": "500ms", "threshold": demoThresh,
+				"window": 6, "confirmations": 4, "voidDepth": 40,
+			},
+		},
+	} {
+		sections["coin"], sections["name"], sections["network"] = "demo", "demo", "private"
+		sections["redis"] = map[string]any{"endpoint": d.redisAddr}
+		sections["log"] = map[string]any{"level": "info"} // debug adds every share and the steps of each payment
+		text, err := json.MarshalIndent(sections, "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", name, err)
+		}
+		path := filepath.Join(d.dir, name)
+		if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+			return nil, fmt.Errorf("write %s: %w", name, err)
+		}
+		paths = append(paths, path)
 	}
-	text, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("encode the demo's configuration: %w", err)
-	}
-	path := filepath.Join(d.dir, "payouts.json")
-	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil {
-		return "", fmt.Errorf("write the demo's configuration: %w", err)
-	}
-	return path, nil
+	slices.Sort(paths)
+	slices.Reverse(paths) // the pool first
+	return paths, nil
 }
 
-func (d *demo) introduce(config string) {
+// freePorts are two addresses that nobody listens on.
+func freePorts() (one, other string, err error) {
+	var l [2]net.Listener
+	for i := range l {
+		if l[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return "", "", fmt.Errorf("find a free port: %w", err)
+		}
+		defer l[i].Close()
+	}
+	return l[0].Addr().String(), l[1].Addr().String(), nil
+}
+
+func (d *demo) introduce(configs []string) {
 	fmt.Printf(`
-A proof-of-work chain of its own (chain id %d) seals a block every few seconds: %s
-The pool's account %s is unlocked in that node.
-%d miners have between 0.5 and 2.9 coins each; the threshold is 0.5.
-Redis is at %s, every key begins with "demo:".
-Running: %s %s
+A proof-of-work chain of its own (chain id %d), nothing on it yet: %s
+%d rigs of %d addresses will mine on it through the pool's port, %s,
+with this machine's processor: a block every second or two.
+A block matures when it is %d blocks deep; then the rigs are paid, from a threshold
+of 0.5 coins, out of what the pool earned: %s
+Redis is empty, at %s; every key will begin with "demo:".
+Running: %s
 Ctrl-C ends everything.
 
-`, d.chain.ChainID, d.chain.HTTP, d.chain.Account.Hex(), demoMiners, d.redisAddr, d.pool, config)
+`, d.chain.ChainID, d.chain.HTTP, demoRigs, demoMiners, d.stratum, demoDepth, d.chain.Account.Hex(), d.redisAddr, d.pool+" "+strings.Join(configs, "\n         "+d.pool+" "))
 }
 
-// runPool runs the unmodified binary and, beside it, the miners' earnings and a
-// look at Redis now and then.
-func (d *demo) runPool(ctx context.Context, config string) error {
-	cmd := exec.Command(d.pool, config)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	// Ctrl-C at a terminal reaches the whole group; the pool is told once, by us.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the pool: %w", err)
+// runPool runs the unmodified binary with each configuration, and looks at Redis
+// now and then.
+func (d *demo) runPool(ctx context.Context, configs []string) (err error) {
+	exited := make(chan error, len(configs))
+	var running []*exec.Cmd
+	defer func() { err = errors.Join(err, stopPool(running, exited)) }()
+	for _, config := range configs {
+		cmd := exec.Command(d.pool, config)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		// Ctrl-C at a terminal reaches the whole group; the pool is told once, by us.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			return fmt.Errorf("start the pool: %w", err)
+		}
+		running = append(running, cmd)
+		go func() { exited <- cmd.Wait() }()
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	earn, table := time.NewTicker(demoEarnings), time.NewTicker(demoTable)
-	defer earn.Stop()
+	table := time.NewTicker(demoTable)
 	defer table.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return d.stopPool(cmd, exited)
+			fmt.Println("\ndemo: ending; the pool is asked to stop")
+			return nil
 		case err := <-exited:
+			exited <- nil // it is told already
 			return fmt.Errorf("the pool ended: %w", errors.Join(err, errors.New("see its log above")))
-		case <-earn.C:
-			for range 5 {
-				if err := d.credit(ctx, rand.IntN(demoMiners), 100_000_000+rand.Int64N(500_000_000)); err != nil && ctx.Err() == nil {
-					return err
-				}
-			}
 		case <-table.C:
 			d.look(ctx)
 		}
 	}
 }
 
-func (d *demo) stopPool(cmd *exec.Cmd, exited <-chan error) error {
-	fmt.Println("\ndemo: ending; the pool is asked to stop")
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop the pool: %w", err)
-	}
-	select {
-	case err := <-exited:
-		if err != nil {
-			return fmt.Errorf("the pool ended: %w", err)
+// stopPool asks all processes to end, and waits.
+func stopPool(running []*exec.Cmd, exited <-chan error) error {
+	var errs []error
+	for _, cmd := range running {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, fmt.Errorf("stop the pool: %w", err))
 		}
-		fmt.Println("demo: ended")
-		return nil
-	case <-time.After(demoShutdown):
-		_ = cmd.Process.Kill()
-		return errors.Join(errors.New("the pool did not end in time and was killed"), <-exited)
 	}
+	late := time.After(demoShutdown)
+	for range running {
+		select {
+		case err := <-exited:
+			if err != nil {
+				errs = append(errs, fmt.Errorf("the pool ended: %w", err))
+			}
+		case <-late:
+			for _, cmd := range running {
+				_ = cmd.Process.Kill()
+			}
+			return errors.Join(append(errs, errors.New("the pool did not end in time and was killed"))...)
+		}
+	}
+	if len(errs) == 0 {
+		fmt.Println("demo: ended")
+	}
+	return errors.Join(errs...)
 }
 
 // look prints the rows that the manual speaks of.
 func (d *demo) look(ctx context.Context) {
 	p := d.rdb.Pipeline()
+	round := p.HLen(ctx, "demo:shares:roundCurrent")
+	candidates, immature, matured := p.ZCard(ctx, "demo:blocks:candidates"), p.ZCard(ctx, "demo:blocks:immature"), p.ZCard(ctx, "demo:blocks:matured")
 	lock := p.Get(ctx, "demo:payments:lock")
 	pending := p.ZRevRangeWithScores(ctx, "demo:payments:pending", 0, 0)
 	pendings := p.ZCard(ctx, "demo:payments:pending")
 	all := p.ZRevRangeWithScores(ctx, "demo:payments:all", 0, 0)
 	alls := p.ZCard(ctx, "demo:payments:all")
-	finances := p.HMGet(ctx, "demo:finances", "balance", "pending", "paid")
+	finances := p.HMGet(ctx, "demo:finances", "immature", "balance", "pending", "paid")
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  redis  demo:payments:lock     %s\n", orElse(lock.Val(), "(free)"))
+	fmt.Fprintf(&b, "\n  rigs   %s; %d addresses in this round\n", d.rigs.count(), round.Val())
+	fmt.Fprintf(&b, "  redis  demo:blocks            %d candidates, %d immature, %d matured\n", candidates.Val(), immature.Val(), matured.Val())
+	fmt.Fprintf(&b, "         demo:payments:lock     %s\n", orElse(lock.Val(), "(free)"))
 	fmt.Fprintf(&b, "         demo:payments:pending  %d rows%s\n", pendings.Val(), newest(pending.Val()))
 	fmt.Fprintf(&b, "         demo:payments:all      %d rows%s\n", alls.Val(), newest(all.Val()))
 	f := finances.Val()
-	fmt.Fprintf(&b, "         demo:finances          balance %v, pending %v, paid %v Shannon\n\n", orZero(f, 0), orZero(f, 1), orZero(f, 2))
+	fmt.Fprintf(&b, "         demo:finances          immature %v, balance %v, pending %v, paid %v Shannon\n\n", orZero(f, 0), orZero(f, 1), orZero(f, 2), orZero(f, 3))
 	fmt.Print(b.String())
 }
 

@@ -35,7 +35,7 @@ const usage = `devnet: a chain and a database to try the pool with, and nothing 
   devnet chain [flags]   a proof-of-work chain in one process
   devnet redis [flags]   a server that speaks Redis and keeps nothing
   devnet mine [flags]    one rig of a small CPU miner, at any pool
-  devnet demo [flags]    both, miners with money, and the pool that pays them
+  devnet demo [flags]    both, rigs that mine, and the pool that pays them
 
 The first two print one line of JSON when they are ready; all end on SIGTERM or Ctrl-C.
 The flags of a verb: devnet VERB --help

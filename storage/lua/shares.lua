@@ -21,7 +21,7 @@ local verdicts, rounds, works, beats, total = {}, {}, {}, {}, 0
 for i = 5, #ARGV, 6 do
   local who, login, worker, difficulty = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local fresh = redis.call('ZADD', KEYS[1], 'NX', ARGV[i + 4], ARGV[i + 5])
-  verdicts[#verdicts + 1] = fresh
+  verdicts[#verdicts + 1] = fresh == 1 and '1' or '0' -- a string, for concat of one number is one in some Luas
   if fresh == 1 then
     local name = login .. ':' .. worker
     rounds[login] = (rounds[login] or 0) + difficulty

@@ -55,7 +55,7 @@ func newMiner(backend *eth.Ethereum, cfg Config) *miner {
 		eth:       backend,
 		chain:     backend.BlockChain(),
 		pool:      newMempool(backend.TxPool()),
-		pow:       newPow(!cfg.RealPow),
+		pow:       powOf(cfg),
 		signer:    cfg.signer(),
 		coinbase:  cfg.coinbase(),
 		now:       time.Now,
