@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 // Report is what an audit found. The books add up when Findings is empty.
 type Report struct {
 	Miners, Payments, Open, History int
+	Blocks                          int   // whose reward was divided
 	Totals                          Miner // sums over the miners
 	Findings                        []Finding
 	// Notes are differences that were there before this ledger began; they are
@@ -38,8 +40,8 @@ func (r Report) Clean() bool { return len(r.Findings) == 0 }
 
 // Print writes the report for people.
 func (r Report) Print(out io.Writer) {
-	fmt.Fprintf(out, "audited %d miners, %d payments of this ledger (%d open), %d rows of history\n", r.Miners, r.Payments, r.Open, r.History)
-	fmt.Fprintf(out, "totals: balance %s, pending %s, paid %s coins\n", r.Totals.Balance.Coins(), r.Totals.Pending.Coins(), r.Totals.Paid.Coins())
+	fmt.Fprintf(out, "audited %d miners, %d payments of this ledger (%d open), %d rows of history, %d rewards\n", r.Miners, r.Payments, r.Open, r.History, r.Blocks)
+	fmt.Fprintf(out, "totals: immature %s, balance %s, pending %s, paid %s coins\n", r.Totals.Immature.Coins(), r.Totals.Balance.Coins(), r.Totals.Pending.Coins(), r.Totals.Paid.Coins())
 	for _, n := range r.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
 	}
@@ -55,7 +57,7 @@ func (r Report) Print(out io.Writer) {
 
 // sums are one miner's money by what the rows say, beside what the miner's own
 // row says.
-type sums struct{ rows, history, held util.Shannon }
+type sums struct{ rows, history, held, immature util.Shannon }
 
 // Audit adds the books up: per miner, in total, and nonce by nonce. It writes
 // nothing and may run beside a working pool, whose unfinished steps it does not
@@ -78,7 +80,7 @@ func (db *DB) Audit(ctx context.Context) (Report, error) {
 
 func (db *DB) auditOnce(ctx context.Context) (Report, error) {
 	a := auditor{db: db, miners: map[string]*sums{}}
-	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.minerRows} {
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.rewards, a.minerRows} {
 		if err := part(ctx); err != nil {
 			return a.Report, fmt.Errorf("audit: %w", err)
 		}
@@ -235,6 +237,92 @@ func (a *auditor) nonces(ctx context.Context) error {
 	return nil
 }
 
+// rewards adds up what blocks brought, and are going to bring.
+func (a *auditor) rewards(ctx context.Context) error {
+	splits, err := a.splits(ctx)
+	if err != nil {
+		return err
+	}
+	blocks, bad, err := a.db.ImmatureBlocks(ctx, math.MaxUint64)
+	if err != nil {
+		return err
+	}
+	for _, b := range bad {
+		a.wrong(a.db.Keys.Immature(), "every row can be read", "%v", b)
+	}
+	plans, err := a.db.rdb.HGetAll(ctx, a.db.Keys.Plans()).Result()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", a.db.Keys.Plans(), err)
+	}
+	credits := map[string]string{} // immature credits, and the split they should be
+	for _, b := range blocks {
+		credits[a.db.Keys.CreditsImmature(b.Height, b.Hash)] = ""
+		if b.Begun == "" {
+			credits[a.db.Keys.CreditsImmature(b.Height, b.Hash)] = b.split()
+		}
+	}
+	for id, plan := range plans {
+		// What is half credited is so until the unlocker's next pass.
+		parts := strings.Split(strings.TrimPrefix(plan, planCredit), ":")
+		if height, err := strconv.ParseUint(parts[0], 10, 64); err == nil && len(parts) == 3 {
+			credits[a.db.Keys.CreditsImmature(height, parts[1])] = ""
+		}
+		a.Notes = append(a.Notes, fmt.Sprintf("block %s is half done (%s); the unlocker's next pass ends it", id, plan))
+	}
+	slices.Sort(a.Notes)
+	for _, key := range slices.Sorted(maps.Keys(credits)) {
+		if err := a.immature(ctx, key, splits, credits[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// splits reads how rewards were divided, by HEIGHT:HASH.
+func (a *auditor) splits(ctx context.Context) (map[string]Split, error) {
+	key := a.db.Keys.Splits()
+	texts, err := a.db.fields(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	a.Blocks = len(texts)
+	splits := make(map[string]Split, len(texts))
+	for _, block := range slices.Sorted(maps.Keys(texts)) {
+		s, _, ok := parseSplit(texts[block])
+		switch {
+		case !ok:
+			a.wrong(key, "every field is REWARD:MINERS:FEE:DUST:LOGINS:FEELOGIN", "%s is %q", block, texts[block])
+			continue
+		case !s.whole():
+			a.wrong(key, "miners + fee + dust = reward", "%s is %q", block, texts[block])
+		}
+		splits[block] = s
+	}
+	return splits, nil
+}
+
+// immature adds up the immature credits of one block.
+func (a *auditor) immature(ctx context.Context, key string, splits map[string]Split, block string) error {
+	fields, err := a.db.fields(ctx, key)
+	if err != nil {
+		return err
+	}
+	var sum util.Shannon
+	for _, login := range slices.Sorted(maps.Keys(fields)) {
+		amount, err := util.ParseShannon(fields[login])
+		if err != nil || !util.IsLogin(login) {
+			a.wrong(key, "every field is LOGIN and Shannon", "%s is %q", login, fields[login])
+			continue
+		}
+		a.of(login).immature += amount
+		sum += amount
+	}
+	if s, ok := splits[block]; ok && sum != s.credited() {
+		a.wrong(key, "a block's credits are its split", "they sum up to %s, the split is %s", sum, s)
+	}
+	return nil
+}
+
 func (a *auditor) minerRows(ctx context.Context) error {
 	opening, err := a.db.openings(ctx)
 	if err != nil {
@@ -274,6 +362,7 @@ func (a *auditor) minerRows(ctx context.Context) error {
 		{"balance", f.Balance, a.Totals.Balance, o.balance},
 		{"pending", f.Pending, a.Totals.Pending, o.pending},
 		{"paid", f.Paid, a.Totals.Paid, o.paid},
+		{"immature", f.Immature, a.Totals.Immature, o.immature},
 	} {
 		if e.total != e.sum+e.from {
 			a.wrong(key, e.field+" = the sum over all miners"+plus(e.from), "%s, the sum is %s", e.total, e.sum)
@@ -285,10 +374,13 @@ func (a *auditor) minerRows(ctx context.Context) error {
 func (a *auditor) miner(m Miner) {
 	key, s, o := a.db.Keys.Miner(m.Login), a.of(m.Login), a.opening[m.Login]
 	if o != (openingDiff{}) {
-		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s paid and %s pending Shannon before this ledger began", key, o.paid, o.pending))
+		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s paid, %s pending and %s immature Shannon before this ledger began", key, o.paid, o.pending, o.immature))
 	}
-	if m.Balance < 0 || m.Pending < 0 || m.Paid < 0 {
-		a.wrong(key, "nothing is negative", "balance %s, pending %s, paid %s", m.Balance, m.Pending, m.Paid)
+	if m.Balance < 0 || m.Pending < 0 || m.Paid < 0 || m.Immature < 0 {
+		a.wrong(key, "nothing is negative", "balance %s, pending %s, paid %s, immature %s", m.Balance, m.Pending, m.Paid, m.Immature)
+	}
+	if m.Immature != s.immature+o.immature {
+		a.wrong(key, "immature = its credits of immature blocks"+plus(o.immature), "%s, the credits sum up to %s", m.Immature, s.immature)
 	}
 	if m.Pending != s.rows+s.held+o.pending {
 		a.wrong(key, "pending = its pending rows and held payments"+plus(o.pending), "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
@@ -306,7 +398,7 @@ func plus(opening util.Shannon) string {
 }
 
 // openingDiff is by how much a row broke its equation when this ledger began.
-type openingDiff struct{ balance, pending, paid util.Shannon }
+type openingDiff struct{ balance, pending, paid, immature util.Shannon }
 
 func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
 	key := db.Keys.Opening()
@@ -318,13 +410,13 @@ func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
 	for login, text := range m {
 		parts := strings.Split(text, ":")
 		var d openingDiff
-		if len(parts) != 3 {
-			return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID", ErrMalformed, key, login, text)
+		if len(parts) != 4 {
+			return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID:IMMATURE", ErrMalformed, key, login, text)
 		}
-		for i, to := range []*util.Shannon{&d.balance, &d.pending, &d.paid} {
+		for i, to := range []*util.Shannon{&d.balance, &d.pending, &d.paid, &d.immature} {
 			n, err := strconv.ParseInt(parts[i], 10, 64)
 			if err != nil {
-				return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID", ErrMalformed, key, login, text)
+				return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID:IMMATURE", ErrMalformed, key, login, text)
 			}
 			*to = util.Shannon(n)
 		}
@@ -358,10 +450,10 @@ func (l *Lease) OpenBooks(ctx context.Context) error {
 }
 
 // differences lists by how much the books do not add up: login and
-// BALANCE:PENDING:PAID, in pairs. It returns the totals they were compared with.
+// BALANCE:PENDING:PAID:IMMATURE, in pairs. It returns the totals they were compared with.
 func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
 	a := auditor{db: l.db, miners: map[string]*sums{}}
-	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records} {
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.rewards} {
 		if err := part(ctx); err != nil {
 			return nil, Miner{}, err
 		}
@@ -372,14 +464,15 @@ func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
 	note := func(m Miner) {
 		s := a.of(m.Login)
 		visited[m.Login] = true
-		if d := (openingDiff{pending: m.Pending - s.rows - s.held, paid: m.Paid - s.history}); d != (openingDiff{}) {
-			fields = append(fields, m.Login, fmt.Sprintf("0:%s:%s", d.pending, d.paid))
+		if d := (openingDiff{pending: m.Pending - s.rows - s.held, paid: m.Paid - s.history, immature: m.Immature - s.immature}); d != (openingDiff{}) {
+			fields = append(fields, m.Login, fmt.Sprintf("0:%s:%s:%s", d.pending, d.paid, d.immature))
 		}
 	}
 	if _, err := l.db.Balances(ctx, func(m Miner) {
 		total.Balance += m.Balance
 		total.Pending += m.Pending
 		total.Paid += m.Paid
+		total.Immature += m.Immature
 		note(m)
 	}); err != nil {
 		return nil, Miner{}, err
@@ -393,5 +486,5 @@ func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
 	if err != nil {
 		return nil, Miner{}, err
 	}
-	return append(fields, "*", fmt.Sprintf("%s:%s:%s", f.Balance-total.Balance, f.Pending-total.Pending, f.Paid-total.Paid)), f, nil
+	return append(fields, "*", fmt.Sprintf("%s:%s:%s:%s", f.Balance-total.Balance, f.Pending-total.Pending, f.Paid-total.Paid, f.Immature-total.Immature)), f, nil
 }

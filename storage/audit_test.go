@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
 // everyState is a ledger with payments in every state, and a clean one.
@@ -24,6 +26,8 @@ func everyState(b *books) {
 	b.ok(b.lease.Foreign(ctx, account, 13, old))
 	b.ok(b.lease.Record(ctx, carol, 30, common.HexToHash("0x4a9e"), later))
 	b.oldDebit(alice, 20)
+	c := b.foundBlock(twoMiners)
+	b.ok(b.db.Immature(ctx, c, onChain(c, 100, hex64(7), 91), splitOf(91, map[string]util.Shannon{alice: 60, bob: 30})))
 }
 
 func TestAuditNamesTheRowThatBreaksAnEquation(t *testing.T) {
@@ -88,6 +92,27 @@ func TestAuditNamesTheRowThatBreaksAnEquation(t *testing.T) {
 			k.Finances(), "pending = the sum over all miners", "151, the sum is 150", ""},
 		{"paid totals", func() { b.do("HINCRBY", k.Finances(), "paid", -1) },
 			k.Finances(), "paid = the sum over all miners", "239, the sum is 240", ""},
+		{"immature totals", func() { b.do("HINCRBY", k.Finances(), "immature", 1) },
+			k.Finances(), "immature = the sum over all miners", "91, the sum is 90", ""},
+		{"immature without a block", func() {
+			b.do("HINCRBY", k.Miner(bob), "immature", 5)
+			b.do("HINCRBY", k.Finances(), "immature", 5)
+		},
+			k.Miner(bob), "immature = its credits of immature blocks", "35, the credits sum up to 30", ""},
+		{"a credit that its block does not give", func() {
+			b.do("HSET", k.CreditsImmature(100, hex64(7)), bob, 31)
+			b.do("HINCRBY", k.Miner(bob), "immature", 1)
+			b.do("HINCRBY", k.Finances(), "immature", 1)
+		},
+			k.CreditsImmature(100, hex64(7)), "a block's credits are its split", "sum up to 91", ""},
+		{"a credit that cannot be read", func() { b.do("HSET", k.CreditsImmature(100, hex64(7)), "bob", 0) },
+			k.CreditsImmature(100, hex64(7)), "every field is LOGIN and Shannon", `bob is "0"`, ""},
+		{"a split that does not add up", func() { b.do("HSET", k.Splits(), "99:"+hex64(6), "91000000000:90:0:0:2:") },
+			k.Splits(), "miners + fee + dust = reward", "99:" + hex64(6), ""},
+		{"a split that cannot be read", func() { b.do("HSET", k.Splits(), "99:"+hex64(6), "91000000000:90:0:0:2") },
+			k.Splits(), "every field is REWARD:", "99:" + hex64(6), ""},
+		{"an immature row that cannot be read", func() { b.do("ZADD", k.Immature(), 99, "a block") },
+			k.Immature(), "every row can be read", "a block", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b.t = t
@@ -124,8 +149,8 @@ func TestAuditCounts(t *testing.T) {
 	}
 	var out strings.Builder
 	r.Print(&out)
-	want := "audited 3 miners, 5 payments of this ledger (4 open), 3 rows of history\n" +
-		"totals: balance 0.00000161, pending 0.00000015, paid 0.00000024 coins\nthe books add up\n"
+	want := "audited 3 miners, 5 payments of this ledger (4 open), 3 rows of history, 1 rewards\n" +
+		"totals: immature 0.00000009, balance 0.00000161, pending 0.00000015, paid 0.00000024 coins\nthe books add up\n"
 	if out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
 	}
@@ -182,7 +207,7 @@ func TestAuditDoesNotMistakeWorkForLoss(t *testing.T) {
 func TestAuditReportsWhatCannotBeRead(t *testing.T) {
 	b := newBooks(t)
 	k := b.db.Keys
-	for _, key := range []string{k.PaymentsPending(), k.PaymentsAll(), k.Inflight(), k.Finals(), k.Meta(), k.Nonces(account), k.Opening(), k.Finances()} {
+	for _, key := range []string{k.PaymentsPending(), k.PaymentsAll(), k.Inflight(), k.Finals(), k.Meta(), k.Nonces(account), k.Opening(), k.Finances(), k.Immature(), k.Splits(), k.Plans(), k.CreditsImmature(100, hex64(7))} {
 		everyState(b)
 		b.putType(key, "list")
 		if _, err := b.db.Audit(ctx); err == nil || !strings.Contains(err.Error(), key) {
@@ -216,8 +241,9 @@ func TestOpenBooksKeepsWhatWasWrongBefore(t *testing.T) {
 	b.do("ZADD", k.PaymentsAll(), opened, old.Hex()+":"+pendingRow(alice, 60), opened, byHand.Hex()+":"+pendingRow(carol, 5))
 	b.do("HINCRBY", k.Miner(alice), "paid", 100)
 	b.do("HINCRBY", k.Miner(bob), "pending", 10)
-	b.do("HMSET", k.Finances(), "balance", 1497, "pending", 12, "paid", 90)
-	if r, err := b.db.Audit(ctx); err != nil || len(r.Findings) != 6 {
+	b.do("HINCRBY", k.Miner(alice), "immature", 3)
+	b.do("HMSET", k.Finances(), "balance", 1497, "pending", 12, "paid", 90, "immature", 4)
+	if r, err := b.db.Audit(ctx); err != nil || len(r.Findings) != 8 {
 		t.Fatalf("before: %+v, %v", r.Findings, err)
 	}
 
@@ -226,7 +252,7 @@ func TestOpenBooksKeepsWhatWasWrongBefore(t *testing.T) {
 	r, err := b.db.Audit(ctx)
 	b.ok(err)
 	notes := strings.Join(r.Notes, "\n")
-	for _, want := range []string{alice + " differed by 40 paid and 0 pending", bob + " differed by 0 paid and 10 pending", carol + " differed by -5 paid and 0 pending"} {
+	for _, want := range []string{alice + " differed by 40 paid, 0 pending and 3 immature", bob + " differed by 0 paid, 10 pending and 0 immature", carol + " differed by -5 paid, 0 pending"} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("notes are %q, want %q", notes, want)
 		}
@@ -257,7 +283,7 @@ func TestOpenBooksReadsBooksThatHoldStill(t *testing.T) {
 	}
 	b.ok(b.lease.OpenBooks(ctx))
 	watch.after = nil
-	if got := b.do("HGET", b.db.Keys.Opening(), "*"); got != "0:0:0" || n < 15 {
+	if got := b.do("HGET", b.db.Keys.Opening(), "*"); got != "0:0:0:0" || n < 15 {
 		t.Errorf("the totals differ by %v", got)
 	}
 
@@ -275,5 +301,26 @@ func TestOpenBooksReadsBooksThatHoldStill(t *testing.T) {
 	}
 	if b.do("EXISTS", b.db.Keys.Opening()) != int64(0) {
 		t.Error("differences were written down all the same")
+	}
+}
+
+// A block whose credits are half made is no loss, wherever the unlocker stopped.
+func TestAuditUnderstandsHalfCreditedBlocks(t *testing.T) {
+	b := newBooks(t)
+	hook := &knife{}
+	b.db.rdb.AddHook(hook)
+	for cut := 1; ; cut++ {
+		b.begin()
+		c := b.foundBlock(twoMiners)
+		*hook = knife{cut: cut}
+		err := b.db.Immature(ctx, c, onChain(c, 102, hex64(7), 91), splitOf(91, map[string]util.Shannon{alice: 60, bob: 30}))
+		if err == nil {
+			err = b.db.Mature(ctx, b.theBlockPast(hook), creditedAt)
+		}
+		*hook = knife{}
+		b.clean()
+		if err == nil {
+			return
+		}
 	}
 }

@@ -162,6 +162,22 @@ func (s Split) String() string {
 	return fmt.Sprintf("%s:%d:%d:%s:%d:%s", s.RewardWei, s.Miners, s.Fee, s.DustWei, len(s.Credits), s.FeeLogin)
 }
 
+// parseSplit reads what String wrote; Credits are elsewhere.
+func parseSplit(text string) (s Split, logins int64, ok bool) {
+	f := strings.Split(text, ":")
+	if len(f) != 6 || !weiText.MatchString(f[0]) || !weiText.MatchString(f[3]) {
+		return Split{}, 0, false
+	}
+	n, ok := counts([]string{f[1], f[2], f[4]})
+	if !ok {
+		return Split{}, 0, false
+	}
+	s = Split{Miners: util.Shannon(n[0]), Fee: util.Shannon(n[1]), FeeLogin: f[5], RewardWei: new(big.Int), DustWei: new(big.Int)}
+	s.RewardWei.SetString(f[0], 10)
+	s.DustWei.SetString(f[3], 10)
+	return s, n[2], true
+}
+
 // ErrSplit reports a split that does not add up. Nothing was credited.
 var ErrSplit = errors.New("the split does not add up")
 
@@ -169,14 +185,10 @@ func (s Split) check() error {
 	if s.RewardWei == nil || s.DustWei == nil || s.RewardWei.Sign() < 0 || s.DustWei.Sign() < 0 || s.Fee < 0 {
 		return fmt.Errorf("%w: something is missing or negative", ErrSplit)
 	}
-	all := new(big.Int).Add((s.Miners + s.Fee).Wei(), s.DustWei)
-	if all.Cmp(s.RewardWei) != 0 {
+	if !s.whole() {
 		return fmt.Errorf("%w: %d + %d Shannon and %s Wei are not %s Wei", ErrSplit, s.Miners, s.Fee, s.DustWei, s.RewardWei)
 	}
-	want := s.Miners
-	if s.FeeLogin != "" {
-		want += s.Fee
-	}
+	want := s.credited()
 	var sum util.Shannon
 	for login, amount := range s.Credits {
 		if !util.IsLogin(login) || amount <= 0 || amount > util.MaxShannon-sum {
@@ -188,6 +200,19 @@ func (s Split) check() error {
 		return fmt.Errorf("%w: credits of %d Shannon, want %d", ErrSplit, sum, want)
 	}
 	return nil
+}
+
+// whole says whether the parts are the reward.
+func (s Split) whole() bool {
+	return new(big.Int).Add((s.Miners + s.Fee).Wei(), s.DustWei).Cmp(s.RewardWei) == 0
+}
+
+// credited is the sum of Credits.
+func (s Split) credited() util.Shannon {
+	if s.FeeLogin != "" {
+		return s.Miners + s.Fee
+	}
+	return s.Miners
 }
 
 // plan names the credits that the split gives for the block: the same plan is the

@@ -170,5 +170,5 @@ func (k Keys) Finals() string { return k.coin + ":payments:finals" }
 func (k Keys) Rejects() string { return k.coin + ":payments:rejects" }
 
 // Opening is the hash of differences found in the books when this ledger was
-// first used: LOGIN → "BALANCE:PENDING:PAID" in Shannon, "*" for the totals.
+// first used: LOGIN → "BALANCE:PENDING:PAID:IMMATURE" in Shannon, "*" for the totals.
 func (k Keys) Opening() string { return k.coin + ":payments:opening" }
