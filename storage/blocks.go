@@ -204,7 +204,7 @@ func (s Split) check() error {
 
 // whole says whether the parts are the reward.
 func (s Split) whole() bool {
-	return new(big.Int).Add((s.Miners + s.Fee).Wei(), s.DustWei).Cmp(s.RewardWei) == 0
+	return new(big.Int).Add((s.Miners+s.Fee).Wei(), s.DustWei).Cmp(s.RewardWei) == 0
 }
 
 // credited is the sum of Credits.

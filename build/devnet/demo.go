@@ -23,11 +23,11 @@ import (
 )
 
 const (
-	demoDifficulty = 200              // hashes a block: a second's work of all rigs
+	demoDifficulty = 170              // hashes a block: a second's work of all rigs
 	demoShares     = 8                // shares a block, on average
 	demoDepth      = 32               // blocks until a reward is paid out, the least a pool may have
 	demoThresh     = 500_000_000      // Shannon
-	demoSession    = 20 * time.Second // between payout sessions
+	demoSession    = 10 * time.Second // between payout sessions
 	demoTable      = 10 * time.Second // between looks at Redis
 	demoShutdown   = 6 * time.Second  // for the pool to end
 )
