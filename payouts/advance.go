@@ -52,10 +52,19 @@ func (t *turn) advance(ctx context.Context) error {
 	if err := t.bury(ctx); err != nil {
 		t.log.Warn("old payments keep their bytes for now", "err", err)
 	}
-	if err := t.lease.Note(ctx, "heartbeat", t.clock.Now().Unix()); err != nil {
+	if err := t.lease.Note(ctx, t.signs()...); err != nil {
 		return err
 	}
 	return stop
+}
+
+// signs are what the rest of the pool is told at every look at the chain.
+func (t *turn) signs() []any {
+	wallet, _, err := util.ShannonFromWei(t.view.BalanceWei)
+	if err != nil {
+		wallet = util.MaxShannon
+	}
+	return []any{"heartbeat", t.clock.Now().Unix(), "wallet", int64(wallet), "threshold", int64(t.cfg.Threshold), "confirmations", t.cfg.Confirmations}
 }
 
 func (p *Payer) depths() depths {

@@ -134,6 +134,9 @@ func (p *Payer) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		p.runSession(ctx)
 		next := p.schedule.Next(p.clock.Now())
+		if err := p.hold(ctx, func(t *turn) error { return t.lease.Note(ctx, "nextSession", next.Unix()) }); err != nil {
+			p.log.Debug("the next session's time was not written down", "err", err)
+		}
 		p.log.Info("next session", "at", next.Format(time.DateTime+" MST"))
 		if err := p.follow(ctx, next); err != nil && ctx.Err() == nil {
 			return err

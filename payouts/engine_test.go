@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
@@ -98,6 +99,30 @@ func TestRunStartsASessionAtOnceAndThenOnSchedule(t *testing.T) {
 	wantTimes(t, d.begun, start, start.Add(time.Hour), start.Add(2*time.Hour))
 	if p.redis.Do(t, "EXISTS", "eth:payments:lock") != int64(0) {
 		t.Error("payouts stay locked")
+	}
+}
+
+// The API reads what payouts tell about themselves.
+func TestWhatASessionTellsOthers(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.credit(login(2), coin)
+	p.chain.SetCode(address(login(2)), rpctest.Reject)
+	d := p.keepDiary()
+	next := p.clock.Now().Add(p.cfg.Interval.Std())
+	if err := p.runUntil(func() bool { return len(d.ended) == 1 && p.clock.Now().After(d.ended[0]) }); err != nil {
+		t.Fatal(err)
+	}
+	skipped, err := p.db().Skipped(context.Background())
+	if err != nil || len(skipped) != 1 || skipped[login(2)].Reason != ReasonRejects || skipped[login(2)].Why == "" {
+		t.Errorf("skipped are %+v, %v", skipped, err)
+	}
+	m, err := p.db().Meta(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Threshold != p.cfg.Threshold || m.Confirmations != p.cfg.Confirmations || m.Wallet <= 0 || m.NextSession < next.Unix() {
+		t.Errorf("told: %+v", m)
 	}
 }
 

@@ -61,6 +61,7 @@ type Lease interface {
 	Record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error
 	Recordable(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error
 	Note(ctx context.Context, fieldValues ...any) error
+	Skipped(ctx context.Context, skipped map[string]storage.Skip) error
 	Release(ctx context.Context) error
 }
 

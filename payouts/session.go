@@ -450,7 +450,14 @@ func (p *Payer) finishSession(ctx context.Context, s *session, err error) {
 		p.log.Warn("not paid", "login", skip.Login, "reason", skip.Reason, "why", skip.Why)
 	}
 	p.log.Info("session ends", "result", result, "paid", s.Paid, "due", s.Due, "inFlight", s.InFlight, "coins", s.Amount.Coins(), "notPaid", len(s.Skipped))
+	skipped := map[string]storage.Skip{}
+	for _, skip := range s.Skipped {
+		skipped[skip.Login] = storage.Skip{Reason: skip.Reason, Why: skip.Why}
+	}
 	noted := p.hold(ctx, func(t *turn) error {
+		if err := t.lease.Skipped(ctx, skipped); err != nil {
+			return err
+		}
 		return t.lease.Note(ctx, "sessionEnded", p.clock.Now().Unix(), "sessionResult", result)
 	})
 	if noted != nil {

@@ -6,6 +6,8 @@
 //   - lease.go is the right to change payments: every money verb is a method of
 //     a [Lease], one atomic Lua script each (lua/), and may be repeated after an
 //     error without moving money twice
+//   - shares.go counts shares and writes down found blocks, for proxies
+//   - blocks.go credits blocks, for the unlocker
 //   - read.go are typed reads that need no lease
 //   - audit.go adds everything up and says which row breaks which equation
 //

@@ -169,6 +169,10 @@ func (k Keys) Finals() string { return k.coin + ":payments:finals" }
 // Rejects is the hash LOGIN → why the recipient did not accept a payment.
 func (k Keys) Rejects() string { return k.coin + ":payments:rejects" }
 
+// Skipped is the hash LOGIN → JSON of why the last session did not pay a miner
+// who was due, see [Skip].
+func (k Keys) Skipped() string { return k.coin + ":payments:skipped" }
+
 // Opening is the hash of differences found in the books when this ledger was
 // first used: LOGIN → "BALANCE:PENDING:PAID:IMMATURE" in Shannon, "*" for the totals.
 func (k Keys) Opening() string { return k.coin + ":payments:opening" }

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strconv"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -42,6 +44,7 @@ var (
 	adoptScript, holdScript, foreignScript, buryScript = script("adopt"), script("hold"), script("foreign"), script("bury")
 	oldRowScript, recordScript, ignoreScript           = script("oldrow"), script("record"), script("ignore")
 	rejectScript, openBooksScript, dueScript           = script("reject"), script("openbooks"), script("due")
+	skippedScript                                      = script("skipped")
 )
 
 var (
@@ -187,6 +190,20 @@ func (l *Lease) Init(ctx context.Context, chainID uint64, genesis common.Hash, a
 // the field. No money moves.
 func (l *Lease) Note(ctx context.Context, fieldValues ...any) error {
 	return l.one(ctx, call{"note", noteScript, nil, fieldValues})
+}
+
+// Skipped writes down whom a session did not pay though he was due, by login,
+// instead of those of the session before. No money moves.
+func (l *Lease) Skipped(ctx context.Context, skipped map[string]Skip) error {
+	var args []any
+	for _, login := range slices.Sorted(maps.Keys(skipped)) {
+		text, err := json.Marshal(skipped[login])
+		if err != nil {
+			return fmt.Errorf("write down who was not paid: %w", err)
+		}
+		args = append(args, login, text)
+	}
+	return l.one(ctx, call{"write down who was not paid", skippedScript, []string{l.db.Keys.Skipped()}, args})
 }
 
 // Open debits each miner, writes the pending row and binds the payment to its

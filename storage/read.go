@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -38,6 +39,39 @@ type Meta struct {
 	HaltID    string // the refused payment, if one is the reason
 	Heartbeat int64  // unix seconds of the last sign of life
 	Session   Session
+
+	// What the payouts process tells others; zero while it has not, and Wallet -1.
+	NextSession   int64        // unix seconds
+	Threshold     util.Shannon // of its configuration
+	Confirmations uint64       // likewise
+	Wallet        util.Shannon // on the account, rounded down
+	Paused        string       // why an operator paused payouts
+	AuditTime     int64        // unix seconds of the last audit
+	AuditFindings int          // that it had
+}
+
+// Skip is why a miner who was due was not paid by the last session.
+type Skip struct {
+	Reason string `json:"reason"` // a word, the same everywhere
+	Why    string `json:"why"`    // a sentence
+}
+
+// Skipped reads whom the last session did not pay, by login.
+func (db *DB) Skipped(ctx context.Context) (map[string]Skip, error) {
+	key := db.Keys.Skipped()
+	m, err := db.rdb.HGetAll(ctx, key).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	out := make(map[string]Skip, len(m))
+	for login, text := range m {
+		var s Skip
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			return nil, fmt.Errorf("%w: %s field %s = %q: %w", ErrMalformed, key, login, text, err)
+		}
+		out[login] = s
+	}
+	return out, nil
 }
 
 // Session is the progress of the newest session.
@@ -93,6 +127,12 @@ func (db *DB) Meta(ctx context.Context) (Meta, error) {
 		Started: int64(r.uintOr0("sessionStarted")), Ended: int64(r.uintOr0("sessionEnded")),
 		Due: int(r.uintOr0("sessionDue")), Paid: int(r.uintOr0("sessionPaid")), Amount: r.shannonOr0("sessionAmount"),
 		Result: m["sessionResult"],
+	}
+	meta.NextSession, meta.Threshold, meta.Confirmations = int64(r.uintOr0("nextSession")), r.shannonOr0("threshold"), r.uintOr0("confirmations")
+	meta.Paused, meta.AuditTime, meta.AuditFindings = m["paused"], int64(r.uintOr0("auditTime")), int(r.uintOr0("auditFindings"))
+	meta.Wallet = -1
+	if m["wallet"] != "" {
+		meta.Wallet = r.shannonOr0("wallet")
 	}
 	return meta, r.err
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/fault"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
@@ -99,16 +100,19 @@ func TestARecordThatCannotBeReadIsAnErrorThatNamesIt(t *testing.T) {
 func TestTheLedgersOwnRow(t *testing.T) {
 	b := newBooks(t)
 	key := b.db.Keys.Meta()
-	b.ok(b.lease.Note(ctx, "heartbeat", later, "halt", "why", "anchorBlock", 5, "anchorHash", block.Hex(), "sessionAmount", 12))
+	b.ok(b.lease.Note(ctx, "heartbeat", later, "halt", "why", "anchorBlock", 5, "anchorHash", block.Hex(), "sessionAmount", 12,
+		"nextSession", later+60, "threshold", 500, "confirmations", 9, "wallet", 77, "paused", "holiday", "auditTime", later, "auditFindings", 2))
 	m, err := b.db.Meta(ctx)
 	b.ok(err)
 	want := Meta{ChainID: 61, Genesis: genesis, Account: account, FirstNonce: first, NextNonce: first, Step: 1, Since: opened,
-		AnchorBlock: 5, AnchorHash: block, Halt: "why", Heartbeat: later, Session: Session{Amount: 12}}
+		AnchorBlock: 5, AnchorHash: block, Halt: "why", Heartbeat: later, Session: Session{Amount: 12},
+		NextSession: later + 60, Threshold: 500, Confirmations: 9, Wallet: 77, Paused: "holiday", AuditTime: later, AuditFindings: 2}
 	if m != want {
 		t.Errorf("%+v, want %+v", m, want)
 	}
 	for field, value := range map[string]string{"step": "x", "chainId": "-1", "genesis": "0x1", "account": "me", "firstNonce": "", "nextNonce": "1.5",
-		"since": "today", "anchorBlock": "x", "anchorHash": "0xgg", "heartbeat": "x", "sessionStarted": "x", "sessionPaid": "-1", "sessionAmount": "1e9"} {
+		"since": "today", "anchorBlock": "x", "anchorHash": "0xgg", "heartbeat": "x", "sessionStarted": "x", "sessionPaid": "-1", "sessionAmount": "1e9",
+		"nextSession": "soon", "threshold": "x", "confirmations": "x", "wallet": "1.5", "auditTime": "x", "auditFindings": "-1"} {
 		b.begin()
 		b.ok(b.lease.Note(ctx, "anchorBlock", 5, "anchorHash", block.Hex()))
 		b.do("HSET", key, field, value)
@@ -117,7 +121,7 @@ func TestTheLedgersOwnRow(t *testing.T) {
 		}
 	}
 	b.do("DEL", key)
-	if m, err := b.db.Meta(ctx); err != nil || m != (Meta{}) {
+	if m, err := b.db.Meta(ctx); err != nil || m != (Meta{Wallet: -1}) {
 		t.Errorf("of a new ledger: %+v, %v", m, err)
 	}
 }
@@ -437,5 +441,21 @@ func TestOpenSaysThatRedisIsNotThere(t *testing.T) {
 	b.srv.Kill()
 	if _, err := Open(ctx, Config{Endpoint: b.srv.Addr(), PoolSize: 1, Mode: ModeSingle}, "eth"); err == nil || !strings.Contains(err.Error(), b.srv.Addr()) {
 		t.Errorf("error is %v, want one naming the address", err)
+	}
+}
+
+func TestWhomTheLastSessionDidNotPay(t *testing.T) {
+	b := newBooks(t)
+	b.begin()
+	b.ok(b.lease.Skipped(ctx, map[string]Skip{alice: {Reason: "held", Why: "x"}}))
+	b.ok(b.lease.Skipped(ctx, map[string]Skip{bob: {Reason: "recipient_rejects", Why: `"code"`}}))
+	got, err := b.db.Skipped(ctx)
+	b.ok(err)
+	if diff := cmp.Diff(map[string]Skip{bob: {Reason: "recipient_rejects", Why: `"code"`}}, got); diff != "" {
+		t.Error(diff)
+	}
+	b.do("HSET", b.db.Keys.Skipped(), alice, "held")
+	if _, err := b.db.Skipped(ctx); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), alice) {
+		t.Errorf("error is %v, want ErrMalformed naming the field", err)
 	}
 }

@@ -362,6 +362,12 @@ var verbs = []verb{
 		do: func(b *books, l *Lease) error { return l.Note(ctx, "heartbeat", later, "halt", "") },
 	},
 	{
+		name: "skipped", given: func(b *books) { b.ok(b.lease.Skipped(ctx, map[string]Skip{bob: {Reason: "held"}})) }, then: [3]util.Shannon{1000, 0, 0},
+		do: func(b *books, l *Lease) error {
+			return l.Skipped(ctx, map[string]Skip{alice: {Reason: "recipient_rejects", Why: "it is \"code\""}, carol: {Reason: "held"}})
+		},
+	},
+	{
 		name: "init", given: func(b *books) { b.do("DEL", b.db.Keys.Meta()); b.lease = b.acquire(0) }, then: [3]util.Shannon{1000, 0, 0},
 		do: func(b *books, l *Lease) error { return l.Init(ctx, 61, genesis, account, first, opened) },
 		others: map[string]func(*Lease) error{
