@@ -158,8 +158,9 @@ func blockFees(b rpc.Block, receipts []*rpc.Receipt) (*big.Int, error) {
 // divide splits a reward by shares: first the pool's fee, then each login's part
 // of the rest, both rounded down to a Shannon; what is left is dust, less than
 // a Shannon for each division and one more. Without shares everything is dust. The
-// fee goes to feeLogin, or to nobody when that is empty.
-func divide(rewardWei *big.Int, fee util.Percent, feeLogin string, shares map[string]int64) (storage.Split, error) {
+// fee goes to feeLogin, or to nobody when that is empty; so does what the pool
+// keeps of the reward before anything is divided.
+func divide(rewardWei, keptWei *big.Int, fee util.Percent, feeLogin string, shares map[string]int64) (storage.Split, error) {
 	s := storage.Split{RewardWei: new(big.Int).Set(rewardWei), DustWei: new(big.Int).Set(rewardWei), Credits: map[string]util.Shannon{}}
 	total := new(big.Int)
 	for login, n := range shares {
@@ -168,17 +169,23 @@ func divide(rewardWei *big.Int, fee util.Percent, feeLogin string, shares map[st
 		}
 		total.Add(total, big.NewInt(n))
 	}
-	if rewardWei.Sign() < 0 {
-		return s, fmt.Errorf("divide a reward of %s Wei", rewardWei)
+	rest := new(big.Int).Sub(rewardWei, keptWei)
+	if keptWei.Sign() < 0 || rest.Sign() < 0 {
+		return s, fmt.Errorf("divide a reward of %s Wei, of which %s are kept", rewardWei, keptWei)
 	}
 	if total.Sign() == 0 {
 		return s, nil
 	}
-	var err error
-	if s.Fee, err = part(rewardWei, fee.Rat().Num(), fee.Rat().Denom()); err != nil {
+	charged, err := part(rest, fee.Rat().Num(), fee.Rat().Denom())
+	if err != nil {
 		return s, fmt.Errorf("divide a reward: %w", err)
 	}
-	rest := new(big.Int).Sub(rewardWei, s.Fee.Wei())
+	kept, _, err := util.ShannonFromWei(keptWei)
+	if err != nil {
+		return s, fmt.Errorf("divide a reward: %w", err)
+	}
+	s.Fee = charged + kept
+	rest.Sub(rewardWei, s.Fee.Wei())
 	for login, n := range shares {
 		amount, err := part(rest, big.NewInt(n), total)
 		if err != nil {

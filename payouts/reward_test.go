@@ -180,7 +180,7 @@ func TestDivide(t *testing.T) {
 		{"all is the pool's", 10e9, 100 * util.OnePercent, "", map[string]int64{one: 1}, map[string]util.Shannon{}, 10, "0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s, err := divide(big.NewInt(tc.wei), tc.fee, tc.feeLogin, tc.shares)
+			s, err := divide(big.NewInt(tc.wei), new(big.Int), tc.fee, tc.feeLogin, tc.shares)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,14 +190,16 @@ func TestDivide(t *testing.T) {
 		})
 	}
 	for name, shares := range map[string]map[string]int64{"negative shares": {one: -1, two: 5}} {
-		if _, err := divide(big.NewInt(1), 0, "", shares); err == nil {
+		if _, err := divide(big.NewInt(1), new(big.Int), 0, "", shares); err == nil {
 			t.Errorf("%s are divided", name)
 		}
 	}
-	if _, err := divide(big.NewInt(-1), 0, "", nil); err == nil {
-		t.Error("less than nothing is divided")
+	for _, wei := range [][2]int64{{-1, 0}, {1, -1}, {1, 2}} {
+		if _, err := divide(big.NewInt(wei[0]), big.NewInt(wei[1]), 0, "", map[string]int64{one: 1}); err == nil {
+			t.Errorf("%d Wei are divided, of which %d are kept", wei[0], wei[1])
+		}
 	}
-	if _, err := divide(new(big.Int).Exp(big.NewInt(10), big.NewInt(40), nil), 0, "", map[string]int64{one: 1}); !errors.Is(err, util.ErrAmount) {
+	if _, err := divide(new(big.Int).Exp(big.NewInt(10), big.NewInt(40), nil), new(big.Int), 0, "", map[string]int64{one: 1}); !errors.Is(err, util.ErrAmount) {
 		t.Errorf("more than the books can hold: %v", err)
 	}
 }
@@ -208,6 +210,7 @@ func TestDivide(t *testing.T) {
 func TestDivideGivesEverythingOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		wei := new(big.Int).SetBytes(rapid.SliceOfN(rapid.Byte(), 0, 10).Draw(t, "reward")) // to 1.2 million coins
+		kept := new(big.Int).Rsh(wei, rapid.UintRange(0, 90).Draw(t, "kept"))
 		fee := util.Percent(rapid.Int64Range(0, int64(100*util.OnePercent)).Draw(t, "fee"))
 		parts := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(0, 10), rapid.Int64Min(0)), 0, 40).Draw(t, "shares")
 		shares := map[string]int64{}
@@ -217,7 +220,7 @@ func TestDivideGivesEverythingOnce(t *testing.T) {
 			total.Add(total, big.NewInt(n))
 		}
 		feeLogin := rapid.SampledFrom([]string{"", login(0), login(1000)}).Draw(t, "fee login")
-		s, err := divide(wei, fee, feeLogin, shares)
+		s, err := divide(wei, kept, fee, feeLogin, shares)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +251,7 @@ func TestDivideGivesEverythingOnce(t *testing.T) {
 				t.Fatalf("%s gets %d for %d of %s shares", who, got, n, total)
 			}
 		}
-		again, err := divide(wei, fee, feeLogin, maps.Clone(shares))
+		again, err := divide(wei, kept, fee, feeLogin, maps.Clone(shares))
 		if err != nil || again.String() != s.String() || !maps.Equal(again.Credits, s.Credits) {
 			t.Fatalf("divided again it is %s, not %s: %v", again, s, err)
 		}

@@ -376,11 +376,19 @@ func (u *Unlocker) find(ctx context.Context, height uint64, nonce, mix string) (
 func (u *Unlocker) price(ctx context.Context, b storage.Block, round uint64, at *place) (storage.Block, storage.Split, error) {
 	b = storage.Block{Nonce: b.Nonce, Time: b.Time, Difficulty: b.Difficulty, Shares: b.Shares, Height: at.block.Number, Hash: at.block.Hash.Hex()}
 	var err error
+	kept := new(big.Int)
 	if at.uncle != nil {
 		b.UncleHeight, b.Hash = at.uncle.Number, at.uncle.Hash.Hex()
 		b.RewardWei, err = u.rewards.Uncle(b.UncleHeight, b.Height)
 	} else {
-		b.RewardWei, err = u.blockReward(ctx, at.block)
+		var fees *big.Int
+		if fees, err = u.fees(ctx, at.block); err == nil {
+			b.RewardWei = u.rewards.Block(b.Height, len(at.block.Uncles))
+			b.RewardWei.Add(b.RewardWei, fees)
+		}
+		if u.cfg.KeepTxFees {
+			kept = fees
+		}
 	}
 	if err != nil {
 		return b, storage.Split{}, err
@@ -389,18 +397,17 @@ func (u *Unlocker) price(ctx context.Context, b storage.Block, round uint64, at 
 	if err != nil {
 		return b, storage.Split{}, err
 	}
-	s, err := divide(b.RewardWei, u.cfg.PoolFee, u.cfg.PoolFeeAddress, shares)
+	s, err := divide(b.RewardWei, kept, u.cfg.PoolFee, u.cfg.PoolFeeAddress, shares)
 	if err == nil && len(s.Credits) == 0 {
 		u.log.Error("no shares are left of the block's round, so nobody is credited", "height", b.Height, "nonce", b.Nonce, "reward", weiCoins(b.RewardWei))
 	}
 	return b, s, err
 }
 
-// blockReward is what a block of ours brings, in Wei.
-func (u *Unlocker) blockReward(ctx context.Context, b rpc.Block) (*big.Int, error) {
-	wei := u.rewards.Block(b.Number, len(b.Uncles))
-	if u.cfg.KeepTxFees || len(b.TxHashes) == 0 {
-		return wei, nil
+// fees are what the transactions of a block of ours brought, in Wei.
+func (u *Unlocker) fees(ctx context.Context, b rpc.Block) (*big.Int, error) {
+	if len(b.TxHashes) == 0 {
+		return new(big.Int), nil
 	}
 	full, err := u.blocks.BlockWithTransactions(ctx, b.Number)
 	if err != nil {
@@ -413,11 +420,7 @@ func (u *Unlocker) blockReward(ctx context.Context, b rpc.Block) (*big.Int, erro
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	fees, err := blockFees(full, receipts)
-	if err != nil {
-		return nil, err
-	}
-	return wei.Add(wei, fees), nil
+	return blockFees(full, receipts)
 }
 
 func (u *Unlocker) logFound(message string, b storage.Block, s storage.Split) {

@@ -390,7 +390,7 @@ func TestABlockIsCreditedAndMatures(t *testing.T) {
 	}{
 		{"with what its transaction paid", false, false, 5_000_000_000 + 63_000},
 		{"but for the base fee", true, false, 5_000_000_000 + 42_000},
-		{"unless the pool keeps it", false, true, 5_000_000_000},
+		{"unless the pool keeps it", false, true, 5_000_000_000 + 63_000},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			q := newQuarry(t, rpctest.Options{BaseFee: tc.baseFee})
@@ -406,7 +406,11 @@ func TestABlockIsCreditedAndMatures(t *testing.T) {
 			q.wantRows("candidates", 1) // not due
 			q.chain.Mine(1)
 			q.mustPass()
-			fee := tc.reward / 100
+			var kept util.Shannon
+			if tc.keepTxFees {
+				kept = 63_000 // as the existing pools: it is credited with the fee
+			}
+			fee := (tc.reward-kept)/100 + kept
 			part := (tc.reward - fee) / 3
 			q.wantMiner(mixedCase, "immature", part)
 			q.wantMiner(login(1), "immature", (tc.reward-fee)*2/3)
@@ -583,7 +587,7 @@ func TestABlockIsLookedForAgainBeforeItMatures(t *testing.T) {
 				if !lost {
 					before.Height, before.Orphan, before.Hash, before.RewardWei = c.Height+1, false, common.Hash{7}.Hex(), coinsToWei(3)
 					var err error
-					if split, err = divide(before.RewardWei, 0, "", map[string]int64{login(2): 1}); err != nil {
+					if split, err = divide(before.RewardWei, new(big.Int), 0, "", map[string]int64{login(2): 1}); err != nil {
 						t.Fatal(err)
 					}
 				}
