@@ -333,7 +333,7 @@ type place struct {
 // longer have it.
 func (u *Unlocker) find(ctx context.Context, height uint64, nonce, mix string) (*place, error) {
 	var want types.BlockNonce
-	if err := want.UnmarshalText([]byte(strings.ToLower(nonce))); err != nil {
+	if err := want.UnmarshalText([]byte(nonce)); err != nil {
 		return nil, err
 	}
 	ours := func(b rpc.Block) bool {

@@ -3,6 +3,7 @@ package payouts
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -519,6 +520,9 @@ func TestAnUncleIsCreditedAndMatures(t *testing.T) {
 	q.mustPass()
 	q.wantMiner(login(1), "balance", 4_375_000_000)
 	q.wantRows("matured", 2)
+	if strings.Contains(q.logs.String(), "elsewhere") {
+		t.Errorf("it has not moved, but:\n%s", q.logs)
+	}
 	q.audit()
 }
 
@@ -610,6 +614,181 @@ func TestABlockIsLookedForAgainBeforeItMatures(t *testing.T) {
 				q.wantRows("immature", 0)
 				q.audit()
 			})
+		}
+	}
+}
+
+// strayed is a chain with a block that the books have a block higher or lower than
+// it is, deep enough there.
+func (q *quarry) strayed(by int) (b rpc.Block) {
+	q.t.Helper()
+	q.begin(rpctest.Options{})
+	q.cfg.PoolFee = 0
+	q.chain.Mine(30)
+	b = q.head()
+	c := q.found(b, b.Number, map[string]int64{login(1): 1, login(2): 0})
+	before := c.Block()
+	before.Height, before.Orphan, before.Hash, before.RewardWei = uint64(int(c.Height)+by), false, common.Hash{7}.Hex(), coinsToWei(3)
+	split, err := divide(before.RewardWei, new(big.Int), 0, "", map[string]int64{login(2): 1})
+	if err != nil {
+		q.t.Fatal(err)
+	}
+	q.cut.set(0, false)
+	u, stop := q.unlocker()
+	defer stop()
+	if err := u.credits.Immature(context.Background(), c, before, split); err != nil {
+		q.t.Fatal(err)
+	}
+	q.chain.Mine(int(before.Height + matureDepth - q.chain.Height()))
+	return b
+}
+
+// TestABlockThatMovedUpWaits until it is deep enough where it is.
+func TestABlockThatMovedUpWaits(t *testing.T) {
+	q := newQuarry(t, rpctest.Options{})
+	q.strayed(-1)
+	q.mustPass()
+	q.wantMiner(login(1), "immature", 5_000_000_000)
+	q.wantRows("matured", 0)
+	q.chain.Mine(1)
+	q.mustPass()
+	q.wantMiner(login(1), "balance", 5_000_000_000)
+	q.audit()
+}
+
+// TestAMoveMayDieAnywhere: what is half moved is moved by the next pass.
+func TestAMoveMayDieAnywhere(t *testing.T) {
+	q := newQuarry(t, rpctest.Options{})
+	q.strayed(1)
+	q.cut.set(0, false)
+	q.mustPass()
+	want, n := q.all(), q.cut.count()
+	q.wantMiner(login(1), "balance", 5_000_000_000)
+	q.audit()
+	for at := 1; at <= n; at++ {
+		for _, after := range []bool{false, true} {
+			q.strayed(1)
+			q.cut.set(at, after)
+			if err := q.pass(); err != nil {
+				q.mustPass()
+			}
+			if diff := cmp.Diff(want, q.all()); diff != "" {
+				t.Errorf("cut at message %d of %d, after it was done %t: %s", at, n, after, diff)
+			}
+		}
+	}
+}
+
+// without hides one block of the chain.
+type without struct {
+	anyBlocks
+	hidden uint64
+}
+
+func (w without) Blocks(ctx context.Context, from, to uint64) ([]rpc.Block, error) {
+	list, err := w.anyBlocks.Blocks(ctx, from, to)
+	for i := range list {
+		if list[i].Number == w.hidden {
+			list[i].Hash[0]++
+			list[i].Nonce[0]++
+		}
+	}
+	return list, err
+}
+
+// TestAnOrphanThatCameBackStaysAnOrphan: some of its shares may have been used.
+func TestAnOrphanThatCameBackStaysAnOrphan(t *testing.T) {
+	q := newQuarry(t, rpctest.Options{})
+	orphaned := 0
+	for at := 1; ; at++ {
+		q.begin(rpctest.Options{})
+		q.wrap = nil
+		q.chain.Mine(30)
+		b := q.head()
+		q.found(b, b.Number, map[string]int64{login(1): 1, login(2): 2})
+		q.chain.Mine(matureDepth)
+		q.cut.set(0, false)
+		early := q.cfg.Depth
+		q.cfg.Depth = 1 << 40
+		q.mustPass() // immature
+		q.cfg.Depth = early
+		q.wrap = func(blocks Blocks) Blocks { return without{blocks, b.Number} }
+		q.cut.set(at, false)
+		err := q.pass()
+		q.cut.set(0, false)
+		begun := len(q.hash("eth:credits:plans")) > 0
+		q.wrap = nil
+		q.mustPass()
+		q.wantRows("immature", 0)
+		q.wantRows("matured", 1)
+		q.audit()
+		if begun {
+			orphaned++
+			q.wantMiner(login(1), "balance", 0)
+		}
+		if err == nil {
+			break
+		}
+	}
+	if orphaned < 2 {
+		t.Errorf("only %d passes died while they made an orphan", orphaned)
+	}
+}
+
+// TestWhatIsInTheWayOfOneBlockIsNotInTheWayOfOthers: one is credited by an older
+// pool already.
+func TestWhatIsInTheWayOfOneBlockIsNotInTheWayOfOthers(t *testing.T) {
+	q := newQuarry(t, rpctest.Options{})
+	q.chain.Mine(30)
+	first := q.head()
+	q.chain.Mine(1)
+	second := q.head()
+	for n, b := range []rpc.Block{first, second} {
+		q.found(b, b.Number, map[string]int64{login(n + 1): 1})
+	}
+	q.redis.Do(t, "HSET", fmt.Sprintf("eth:credits:%d:%s", first.Number, first.Hash.Hex()), login(1), 1)
+	q.chain.Mine(immatureDepth)
+	if err := q.pass(); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("error is %v, want ErrConflict", err)
+	}
+	q.wantMiner(login(1), "immature", 0)
+	q.wantMiner(login(2), "immature", 4_950_000_000)
+}
+
+// pinned notes which chain the node is held to.
+type pinned struct {
+	anyBlocks
+	to *[]uint64
+}
+
+func (p pinned) Pin(chainID uint64, genesis common.Hash) {
+	*p.to = append(*p.to, chainID)
+	p.anyBlocks.Pin(chainID, genesis)
+}
+
+// TestTheNodeIsHeldToTheChain, so that another of its URLs cannot lead elsewhere.
+func TestTheNodeIsHeldToTheChain(t *testing.T) {
+	for _, ledger := range []bool{false, true} {
+		q := newQuarry(t, rpctest.Options{})
+		q.chain.Mine(3)
+		if ledger {
+			_, genesis, err := q.ask().Identity(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.redis.Do(t, "HSET", "eth:payments:meta", "chainId", 61, "genesis", genesis.Hex(), "account", common.Address{1}.Hex(), "firstNonce", 0, "nextNonce", 0, "since", 1)
+		}
+		var to []uint64
+		q.wrap = func(b Blocks) Blocks { return pinned{b, &to} }
+		u, stop := q.unlocker()
+		for range 3 {
+			if err := u.Pass(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		if len(to) != 1 {
+			t.Errorf("with a ledger %t: held to %v, want one chain", ledger, to)
 		}
 	}
 }
