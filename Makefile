@@ -1,21 +1,29 @@
 # make            build/bin/open-ethereum-pool
+# make www        the pages inside it; needs Node, which it installs where it may
 # make demo       a chain, rigs that mine on it through the pool, and the pool paying them
 # make test       all tests; RACE=1 with the race detector
 # make lint       gofmt, go vet and the linters of .golangci.yml
-# make bench-payouts   the figures of docs/performance.md
+# make bench      one table: what shares, connections and new jobs cost, beside the existing pools
+# make bench-payouts   what payouts cost
 # make clean
 
 GO     ?= go
 BIN    := build/bin
 RACE   ?=
 TFLAGS := $(if $(RACE),-race) -timeout 14m
+PAGES  := $(shell find www/src -type f) $(addprefix www/,package.json package-lock.json .npmrc build.mjs build.sh)
 
-.PHONY: all demo test lint bench-payouts clean deps devnet pool
+.PHONY: all demo test lint bench bench-payouts clean deps devnet pool www
 
 all: pool
 
-pool:
+pool: www
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/open-ethereum-pool .
+
+www: www/dist/index.html
+
+www/dist/index.html: $(PAGES)
+	@www/build.sh
 
 devnet:
 	cd build/devnet && CGO_ENABLED=0 $(GO) build -trimpath -o ../bin/devnet .
@@ -26,20 +34,25 @@ demo: pool devnet
 deps:
 	@build/install.sh redis-server
 
-test: deps
+test: deps www
 	$(GO) test $(TFLAGS) ./...
+	@www/build.sh test
 	$(if $(RACE),$(GO) test -timeout 5m ./proxy/ethash,@true)
 	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt would change the files above" >&2; exit 1; }
-	$(GO) vet ./... && cd build/devnet && $(GO) vet ./...
+	$(GO) vet ./... && cd build/devnet && $(GO) vet ./... && cd ../bench && $(GO) vet ./...
 	cd build/tools && $(GO) build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	$(BIN)/golangci-lint run ./...
-	cd build/devnet && ../bin/golangci-lint run --config ../../.golangci.yml ./...
+	for module in devnet bench; do (cd build/$$module && ../bin/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
+
+bench: pool deps
+	@cd build/bench && CGO_ENABLED=0 $(GO) run -trimpath . -pool ../$(notdir $(BIN))/open-ethereum-pool
 
 bench-payouts: deps
 	$(GO) test ./build/e2e -run '^$$' -bench 'Payouts|Plan' -benchtime 1x -timeout 30m
 
 clean:
-	rm -rf $(BIN) build/out
+	rm -rf $(BIN) build/out www/node_modules
+	find www/dist -type f ! -name .keep -delete

@@ -6,6 +6,7 @@
 //
 //   - listener.go  who connects: ports, TLS, PROXY protocol, limits
 //   - session.go   one miner's connection: lines in, lines out
+//   - hands.go     who does the work of all connections, so that idle ones are small
 //   - dialect.go   what a line means, in each of the dialects that miners speak:
 //     ethproxy.go, nicehash.go (EthereumStratum/1.0.0), stratum2.go (EIP-1571)
 //   - getwork.go   the same over HTTP

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -101,14 +102,27 @@ func (p *Proxy) accept(ctx context.Context, l listening) {
 
 // welcome serves one connection from its beginning to its end.
 func (p *Proxy) welcome(ctx context.Context, conn net.Conn, at *port) {
-	defer conn.Close()
+	var s *session
+	p.hands.do(func() { s = p.greet(conn, at) })
+	if s == nil {
+		conn.Close()
+		return
+	}
+	err := s.serve(ctx)
+	p.hands.do(func() { p.part(ctx, s, err) })
+	conn.Close()
+}
+
+// greet makes a session of a connection, or returns nil when it is not wanted or
+// closed already.
+func (p *Proxy) greet(conn net.Conn, at *port) *session {
 	ip := hostOf(conn.RemoteAddr())
 	if err := p.policy.admit(ip); err != nil {
 		p.log.Debug("connection refused", "ip", ip, "err", err)
-		return
+		return nil
 	}
-	defer p.policy.leave(ip)
-	s := &session{proxy: p, port: at, ip: ip, difficulty: at.Difficulty, before: at.Difficulty, vardiff: vardiff{cfg: at.VarDiff}}
+	s := &session{proxy: p, port: at, conn: conn, ip: ip, difficulty: at.Difficulty, before: at.Difficulty,
+		vardiff: vardiff{cfg: at.VarDiff}, buf: make([]byte, lineFirst)}
 	tcp, ok := conn.(*net.TCPConn)
 	if behind, is := conn.(*proxyproto.Conn); is {
 		tcp, ok = behind.TCPConn()
@@ -120,30 +134,37 @@ func (p *Proxy) welcome(ctx context.Context, conn net.Conn, at *port) {
 		}
 	}
 	if !ok || err != nil {
-		return // it is closed already
+		p.policy.leave(ip)
+		return nil
 	}
-	s.conn = conn
 	if at.tls != nil {
 		s.conn, s.raw, s.out = tls.Server(conn, at.tls), nil, make(chan []byte, sendQueue)
-		var writing sync.WaitGroup
-		writing.Go(s.writes)
-		defer func() { s.quiet(); writing.Wait() }()
+		s.ends.Go(s.writes)
 	}
 	p.sessions.add(s)
-	defer p.sessions.remove(s)
-	err = s.serve(ctx)
+	return s
+}
+
+// part gives back what a session had, and says why it ended.
+func (p *Proxy) part(ctx context.Context, s *session, err error) {
 	if s.extranonce != nil {
 		p.extranonces.put(*s.extranonce)
 	}
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, errTLS):
-		p.log.Warn("a miner speaks TLS on a port without TLS; he needs another port, or another URL", "ip", ip, "listen", at.Listen)
+		p.log.Warn("a miner speaks TLS on a port without TLS; he needs another port, or another URL", "ip", s.ip, "listen", s.port.Listen)
 	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, errBye):
-		p.log.Debug("connection ended", "ip", ip, "why", err)
+		p.log.Debug("connection ended", "ip", s.ip, "why", err)
 	default:
-		p.log.Info("connection closed", "ip", ip, "why", err)
+		p.log.Info("connection closed", "ip", s.ip, "why", err)
 	}
+	p.sessions.remove(s)
+	if s.out != nil {
+		s.quiet()
+		s.ends.Wait()
+	}
+	p.policy.leave(s.ip)
 }
 
 func hostOf(a net.Addr) string {
@@ -209,12 +230,12 @@ func (ss *sessions) list() []*session {
 func (p *Proxy) broadcast(w *work) {
 	list := p.sessions.list()
 	began := time.Now()
-	hands := runtime.GOMAXPROCS(0)
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for h := range hands {
+	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for i := h; i < len(list); i += hands {
-				list[i].tell(w)
+			for i := next.Add(1); i <= int64(len(list)); i = next.Add(1) {
+				list[i-1].tell(w)
 			}
 		})
 	}

@@ -47,6 +47,7 @@ type Proxy struct {
 	listeners []listening
 	http      net.Listener
 	sessions  sessions
+	hands     *hands
 
 	// lasting outlives the miners' connections: a block on its way to the nodes
 	// is not dropped because its finder hung up.
@@ -64,7 +65,7 @@ type Proxy struct {
 func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails, says crypto/rand
-	p := &Proxy{cfg: cfg, name: parts.Name, algo: "ethash", ledger: parts.Ledger, verifier: parts.Verifier, log: parts.Log, board: newBoard(),
+	p := &Proxy{cfg: cfg, name: parts.Name, algo: "ethash", ledger: parts.Ledger, verifier: parts.Verifier, log: parts.Log, board: newBoard(), hands: newHands(),
 		health: &health{check: cfg.HealthCheck, most: cfg.MaxFails}}
 	if parts.Rules.Etchash != ethash.Never {
 		p.algo = "etchash"
@@ -142,6 +143,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	p.miners.Wait()
+	p.hands.end()
 	last := time.AfterFunc(endTime, end)
 	defer last.Stop()
 	p.deliveries.Wait()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
@@ -50,6 +51,7 @@ type session struct {
 	conn  net.Conn
 	raw   syscall.RawConn // of TCP without TLS
 	out   chan []byte     // of TLS, for the goroutine that writes
+	ends  sync.WaitGroup  // of that goroutine
 	ip    string
 
 	mu         sync.Mutex // guards the writing, and all below
@@ -108,7 +110,8 @@ func (s *session) serve(ctx context.Context) error {
 		if len(line) == 0 {
 			continue
 		}
-		if err := s.handle(ctx, line); err != nil {
+		s.proxy.hands.do(func() { err = s.handle(ctx, line) })
+		if err != nil {
 			return err
 		}
 	}
@@ -203,18 +206,23 @@ func (s *session) push(b []byte) error {
 			return errSlow
 		}
 	}
-	var n int
-	var failed error
+	var n uintptr
+	var failed syscall.Errno
 	if err := s.raw.Write(func(fd uintptr) bool {
-		n, failed = syscall.Write(int(fd), b)
+		// Raw, because it never waits: to tell the scheduler that it might costs a
+		// broadcast a fifth of its time.
+		n, _, failed = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
 		return true
 	}); err != nil {
 		return err
 	}
-	if errors.Is(failed, syscall.EAGAIN) || failed == nil && n < len(b) {
+	switch {
+	case failed == syscall.EAGAIN, failed == 0 && n < uintptr(len(b)):
 		return errSlow
+	case failed != 0:
+		return failed
 	}
-	return failed
+	return nil
 }
 
 // writes takes what is written to a TLS connection to the wire, until out is

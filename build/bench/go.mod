@@ -3,9 +3,11 @@ module github.com/open-ethereum-pool/open-ethereum-pool/build/bench
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/etclabscore/go-etchash v0.0.0-20210517131846-9a3cc202249e
 	github.com/ethereum/go-ethereum v1.17.10
 	github.com/open-ethereum-pool/open-ethereum-pool v0.0.0
+	golang.org/x/sys v0.49.0
 )
 
 require (
@@ -17,7 +19,6 @@ require (
 	golang.org/x/crypto v0.55.0 // indirect
 	golang.org/x/exp v0.0.0-20231110203233-9a3e6036ecaa // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 )
 
 replace github.com/open-ethereum-pool/open-ethereum-pool => ../..

@@ -34,7 +34,7 @@ func newCache(ctx context.Context, e Epoch) (*cache, error) {
 }
 
 func newCacheOf(ctx context.Context, rows, pages uint64, e Epoch) (*cache, error) {
-	c := &cache{items: make([]item, rows), rows: divide(rows), pages: divide(pages)}
+	c := &cache{items: newItems(rows), rows: divide(rows), pages: divide(pages)}
 	k := newKeccak512()
 	seed := e.SeedHash()
 	k.sum(&c.items[0], seed[:])

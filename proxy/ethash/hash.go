@@ -84,7 +84,6 @@ type hasher struct {
 	mixes [lanes]item // two lines a share
 	lines [lanes]item // of the dataset, being made
 	index [lanes]uint32
-	from  [lanes]*item // the cache line that each waits for
 }
 
 func newHasher() *hasher { return &hasher{k512: newKeccak512(), k256: newKeccak256()} }
@@ -130,36 +129,38 @@ func compress(digest *common.Hash, a, b *item) {
 // finds out all the cache lines that it needs and touches each, so that the
 // processor fetches them at the same time, and only then works with them.
 func (h *hasher) dataset(c *cache, n int) {
+	items, rows := c.items, c.rows
+	var from [lanes]*item // the cache line that each waits for; not in h, where the garbage collector would watch the writing
 	for l := range n {
 		i := h.index[l]
-		h.lines[l] = c.items[c.rows.mod(i)]
+		h.lines[l] = items[rows.mod(i)]
 		h.lines[l][0] ^= i
 		h.k512.item(&h.lines[l], &h.lines[l])
 	}
 	for round := range uint32(parents) {
 		for l := range n {
 			line := &h.lines[l&(lanes-1)]
-			from := &c.items[c.rows.mod((h.index[l&(lanes-1)]^round)*fnvPrime^line[round%words])]
-			h.from[l&(lanes-1)] = from
-			line[0] = line[0]*fnvPrime ^ from[0]
+			it := &items[rows.mod((h.index[l&(lanes-1)]^round)*fnvPrime^line[round%words])]
+			from[l&(lanes-1)] = it
+			line[0] = line[0]*fnvPrime ^ it[0]
 		}
 		for l := range n {
-			line, from := &h.lines[l&(lanes-1)], h.from[l&(lanes-1)]
-			line[1] = line[1]*fnvPrime ^ from[1]
-			line[2] = line[2]*fnvPrime ^ from[2]
-			line[3] = line[3]*fnvPrime ^ from[3]
-			line[4] = line[4]*fnvPrime ^ from[4]
-			line[5] = line[5]*fnvPrime ^ from[5]
-			line[6] = line[6]*fnvPrime ^ from[6]
-			line[7] = line[7]*fnvPrime ^ from[7]
-			line[8] = line[8]*fnvPrime ^ from[8]
-			line[9] = line[9]*fnvPrime ^ from[9]
-			line[10] = line[10]*fnvPrime ^ from[10]
-			line[11] = line[11]*fnvPrime ^ from[11]
-			line[12] = line[12]*fnvPrime ^ from[12]
-			line[13] = line[13]*fnvPrime ^ from[13]
-			line[14] = line[14]*fnvPrime ^ from[14]
-			line[15] = line[15]*fnvPrime ^ from[15]
+			line, it := &h.lines[l&(lanes-1)], from[l&(lanes-1)]
+			line[1] = line[1]*fnvPrime ^ it[1]
+			line[2] = line[2]*fnvPrime ^ it[2]
+			line[3] = line[3]*fnvPrime ^ it[3]
+			line[4] = line[4]*fnvPrime ^ it[4]
+			line[5] = line[5]*fnvPrime ^ it[5]
+			line[6] = line[6]*fnvPrime ^ it[6]
+			line[7] = line[7]*fnvPrime ^ it[7]
+			line[8] = line[8]*fnvPrime ^ it[8]
+			line[9] = line[9]*fnvPrime ^ it[9]
+			line[10] = line[10]*fnvPrime ^ it[10]
+			line[11] = line[11]*fnvPrime ^ it[11]
+			line[12] = line[12]*fnvPrime ^ it[12]
+			line[13] = line[13]*fnvPrime ^ it[13]
+			line[14] = line[14]*fnvPrime ^ it[14]
+			line[15] = line[15]*fnvPrime ^ it[15]
 		}
 	}
 	for l := range n {
