@@ -173,6 +173,11 @@ func (k Keys) Rejects() string { return k.coin + ":payments:rejects" }
 // who was due, see [Skip].
 func (k Keys) Skipped() string { return k.coin + ":payments:skipped" }
 
+// Acts is the list of what operators said, JSON of [Act], oldest first; Holds the
+// hash LOGIN → the act that holds it.
+func (k Keys) Acts() string  { return k.coin + ":payments:acts" }
+func (k Keys) Holds() string { return k.coin + ":payments:holds" }
+
 // Opening is the hash of differences found in the books when this ledger was
 // first used: LOGIN → "BALANCE:PENDING:PAID:IMMATURE" in Shannon, "*" for the totals.
 func (k Keys) Opening() string { return k.coin + ":payments:opening" }
