@@ -1,0 +1,60 @@
+// payments.tsx lists payments, of all miners or of one.
+import { ofWei } from '../format'
+import { useSettings } from '../settings'
+import { texts } from '../texts'
+import type { Day, Payment } from '../types'
+import { permille } from '../format'
+import { Table } from './table'
+import { reason } from './session'
+import { Amount, Badge, Bar, Height, Login, Time, Tx } from './values'
+
+export function PaymentTable({ rows, caption, empty, address }: { rows: Payment[]; caption: string; empty: string; address?: boolean }) {
+  const t = texts.payments
+  return (
+    <Table
+      caption={caption}
+      rows={rows}
+      id={(p, i) => p.tx ? p.tx + i : `${p.address}${p.timestamp}${i}`}
+      empty={empty}
+      columns={[
+        { name: t.time, of: (p) => <Time at={p.timestamp} /> },
+        { name: t.address, of: (p) => <Login of={p.address ?? ''} />, hide: !address },
+        { name: t.amount, of: (p) => <Amount of={p.amount} column />, number: true, main: true },
+        { name: t.status, of: (p) => <Status of={p} /> },
+        { name: t.tx, of: (p) => (p.tx ? <Tx hash={p.tx} /> : <span class="muted">{t.noTx}</span>) },
+      ]}
+    />
+  )
+}
+
+function Status({ of: p }: { of: Payment }) {
+  const { confirmations: depth, symbol } = useSettings()
+  const t = texts.payments
+  const word = p.status === 'confirming' && depth ? t.confirming(String(Math.min(p.confirmations, depth)), String(depth)) : t.states[p.status] ?? p.status
+  const kind = { final: 'good', held: 'bad', failed: 'bad', pending: 'plain', sent: 'plain', confirming: 'info' }[p.status] ?? 'plain'
+  return (
+    <span class="status">
+      <span title={p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`) : undefined}><Badge kind={kind}>{word}</Badge></span>
+      {p.block > 0 && <> <span class="note place">{t.inBlock('')}<Height of={p.block} /></span></>}
+      {p.why && p.status !== 'final' && <> <span class="note">{reason(p.why)}</span></>}
+    </span>
+  )
+}
+
+/** DayTable is a sum for each day, with bars to compare. */
+export function DayTable({ rows, caption, empty, count, day }: { rows: Day[]; caption: string; empty: string; count: string; day: string }) {
+  const most = rows.reduce((m, d) => (BigInt(d.amount) > m ? BigInt(d.amount) : m), 0n)
+  return (
+    <Table
+      caption={caption}
+      rows={rows}
+      id={(d) => d.day}
+      empty={empty}
+      columns={[
+        { name: day, of: (d) => <time dateTime={d.day}>{d.day}</time> },
+        { name: count, of: (d) => d.payments, number: true },
+        { name: texts.payments.amount, of: (d) => <span class="daybar"><Amount of={d.amount} column /><span aria-hidden="true"><Bar permille={permille(d.amount, most.toString())} label="" /></span></span>, number: true, main: true },
+      ]}
+    />
+  )
+}
