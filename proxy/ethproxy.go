@@ -85,8 +85,9 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 			return s.reply(d.failure(req.ID, f))
 		}
 		m := s.miners[0]
-		if req.Worker != "" {
-			m.Worker = workerName(req.Worker)
+		// lolMiner writes "eth1.0" beside the rig's name in the login.
+		if name := workerName(req.Worker); name != "0" {
+			m.Worker = name
 		}
 		sub.Login, sub.Worker = m.Login, m.Worker
 		f, end := s.submit(ctx, sub)

@@ -58,6 +58,12 @@ func TestEthProxy(t *testing.T) {
 	// A share of the work before may still come.
 	nonce, d = p.share(w, 2, 0, 3000)
 	c.want(submitWork(13, nonce, w, d), `{"id":13,"jsonrpc":"2.0","result":true}`)
+	// A name that cannot be one does not take the place of the rig's.
+	nonce, d = p.share(w, 2, 0, 4000)
+	c.want(strings.Replace(submitWork(14, nonce, w, d), `"method"`, `"worker":"eth1.0","method"`, 1), `{"id":14,"jsonrpc":"2.0","result":true}`)
+	if got := p.redis.Do(t, "HKEYS", "eth:workers:"+strings.ToLower(bob)); fmt.Sprint(got) != "[rig]" {
+		t.Errorf("bob's rigs are %v", got)
+	}
 }
 
 func TestNiceHash(t *testing.T) {
