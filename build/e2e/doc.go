@@ -3,6 +3,9 @@
 //
 //   - world_test.go starts them, and reads afterwards what the chain and the
 //     books say
+//   - life_test.go is the whole life of rewards, from miners' shares to payments
+//   - load_test.go reconciles shares acknowledged with shares counted
+//   - rig_test.go are the miners of both
 //   - manual_test.go is the operator's manual, section by section
 //   - sweep_test.go kills the binary, or cuts its connection, at every single
 //     message, and counts on the chain

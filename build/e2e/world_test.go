@@ -7,10 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,6 +60,17 @@ func build() error {
 	return nil
 }
 
+// sources looks at what the binaries are made of: go takes a test's result from its
+// cache while nothing changed that the test looked at.
+var sources = sync.OnceValue(func() error {
+	return filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && slices.Contains([]string{".go", ".lua", ".mod"}, filepath.Ext(path)) {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+})
+
 // patience is how long anything may take before a test gives up on it. No test
 // passes or fails by being faster than that.
 const patience = 60 * time.Second
@@ -88,6 +102,9 @@ func (b *safeBuffer) String() string {
 
 func start(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
+	if err := sources(); err != nil {
+		t.Fatal(err)
+	}
 	p := &process{cmd: cmd, out: &safeBuffer{}, done: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = p.out
@@ -140,14 +157,16 @@ func (p *process) terminate(t testing.TB) time.Duration {
 
 // chain is a real proof-of-work node in a process of its own.
 type chain struct {
-	t       testing.TB
-	proc    *process
-	rpc     *rpc.Client
-	URL     string         `json:"http"`
-	ChainID uint64         `json:"chainId"`
-	Genesis common.Hash    `json:"genesis"`
-	Account common.Address `json:"account"`
-	Enode   string         `json:"enode"`
+	t        testing.TB
+	proc     *process
+	rpc      *rpc.Client
+	URL      string         `json:"http"`
+	WS       string         `json:"ws"`
+	ChainID  uint64         `json:"chainId"`
+	Genesis  common.Hash    `json:"genesis"`
+	Account  common.Address `json:"account"`
+	Coinbase common.Address `json:"coinbase"`
+	Enode    string         `json:"enode"`
 }
 
 // poolKey is the throw-away key of the pool's account on every test chain.
@@ -245,11 +264,19 @@ func newWorld(t testing.TB, redis *storagetest.Server, c *chain) *world {
 func (w *world) config() string {
 	w.t.Helper()
 	w.payouts["daemon"] = w.nodeURL
-	text, err := json.Marshal(map[string]any{"coin": "eth", "redis": map[string]any{"endpoint": w.redisAddr}, "payouts": w.payouts})
+	return w.write("payouts.json", map[string]any{"payouts": w.payouts})
+}
+
+// write writes a configuration of these sections and returns its path.
+func (w *world) write(name string, sections map[string]any) string {
+	w.t.Helper()
+	all := map[string]any{"coin": "eth", "redis": map[string]any{"endpoint": w.redisAddr}}
+	maps.Copy(all, sections)
+	text, err := json.Marshal(all)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	path := filepath.Join(w.dir, "payouts.json")
+	path := filepath.Join(w.dir, name)
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		w.t.Fatal(err)
 	}

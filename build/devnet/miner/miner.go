@@ -5,6 +5,7 @@ package miner
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,16 +72,13 @@ func Run(ctx context.Context, cfg Config) error {
 		<-ended
 	}()
 	if err := m.greet(); err != nil {
-		return err
+		return cmp.Or(ctx.Err(), err)
 	}
 	prover := chain.NewProver()
 	for {
 		select {
 		case <-ended:
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("mine at %s: %w", cfg.Pool, lost)
+			return cmp.Or(ctx.Err(), fmt.Errorf("mine at %s: %w", cfg.Pool, lost))
 		case <-time.After(cfg.Rest):
 		}
 		j := m.present()
@@ -94,7 +92,7 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		if nonce, mix, ok := prover.Search(j.height, j.header, j.target, begin, tries); ok {
 			if err := m.submit(j, nonce, mix); err != nil {
-				return err
+				return cmp.Or(ctx.Err(), err)
 			}
 		}
 	}
@@ -161,14 +159,24 @@ func (m *miner) ask(method string, params any, then func(message) error) error {
 // must is an answer that has to be a success.
 func must(then func(message) error) func(message) error {
 	return func(a message) error {
-		if failed(a) {
-			return fmt.Errorf("the pool refuses: %s", a.Error)
+		if err := refusal(a); err != nil {
+			return fmt.Errorf("the pool refuses: %w", err)
 		}
 		return then(a)
 	}
 }
 
-func failed(a message) bool { return len(a.Error) > 0 && string(a.Error) != "null" }
+// refusal is the pool's word against a request, or nil. A success may come
+// without a result in EthereumStratum/2.0.0.
+func refusal(a message) error {
+	switch {
+	case len(a.Error) > 0 && string(a.Error) != "null":
+		return errors.New(string(a.Error))
+	case string(a.Result) == "false":
+		return errors.New("no reason given")
+	}
+	return nil
+}
 
 func ignore(message) error { return nil }
 
@@ -247,7 +255,11 @@ func (m *miner) handle(a message) error {
 			}
 		}
 		if s.Target != "" {
-			m.change(func(j *job) { j.target = common.HexToHash(s.Target).Big() })
+			target, err := hash(s.Target)
+			if err != nil {
+				return err
+			}
+			m.change(func(j *job) { j.target = target.Big() })
 		}
 		return nil
 	case "mining.notify":
@@ -255,8 +267,11 @@ func (m *miner) handle(a message) error {
 		if json.Unmarshal(a.Params, &p) != nil || len(p) < 4 {
 			return fmt.Errorf("job %s", a.Params)
 		}
-		header := p[2]
-		m.change(func(j *job) { j.id, j.header = fmt.Sprint(p[0]), common.HexToHash(fmt.Sprint(header)) })
+		header, err := hash(fmt.Sprint(p[2]))
+		if err != nil {
+			return err
+		}
+		m.change(func(j *job) { j.id, j.header = fmt.Sprint(p[0]), header })
 		return nil
 	}
 	if a.ID == nil {
@@ -287,8 +302,24 @@ func (m *miner) takeWork(raw json.RawMessage) error {
 	if json.Unmarshal(raw, &w) != nil || len(w) < 3 {
 		return fmt.Errorf("work %s", raw)
 	}
-	m.change(func(j *job) { j.header, j.target = common.HexToHash(w[0]), common.HexToHash(w[2]).Big() })
+	header, err := hash(w[0])
+	if err != nil {
+		return err
+	}
+	target, err := hash(w[2])
+	if err != nil {
+		return err
+	}
+	m.change(func(j *job) { j.header, j.target = header, target.Big() })
 	return nil
+}
+
+// hash reads 64 hex digits, with or without 0x.
+func hash(s string) (h common.Hash, err error) {
+	if err := h.UnmarshalText([]byte("0x" + strings.TrimPrefix(s, "0x"))); err != nil {
+		return h, fmt.Errorf("hash %q: %w", s, err)
+	}
+	return h, nil
 }
 
 func (m *miner) takeExtranonce(s string) error {
@@ -305,12 +336,8 @@ func (m *miner) submit(j job, nonce uint64, mix common.Hash) error {
 	full := fmt.Sprintf("%016x", nonce)
 	part := full[j.bits/4:]
 	told := func(a message) error {
-		var err error
-		if failed(a) {
-			err = errors.New(string(a.Error))
-		}
 		if m.cfg.Answered != nil {
-			m.cfg.Answered(err)
+			m.cfg.Answered(refusal(a))
 		}
 		return nil
 	}
