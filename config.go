@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -173,26 +177,53 @@ func (c Config) doubts(src *util.Source) error {
 		f.Unless(src.Line("payouts.interval") == 0 || p.Schedule == "", "payouts.interval", "has no effect: payouts.schedule says when")
 		f.Unless(src.Line("payouts.maxGas") == 0 || p.AutoGas, "payouts.maxGas", "has no effect: payouts.autoGas is false, and payouts.gas is the limit")
 	}
-	return errors.Join(f.Err(), c.notYet(), c.Redis.Unused())
+	return errors.Join(f.Err(), c.Redis.Unused())
 }
 
-// notYet reports the sections that are enabled and that this version reads and
-// checks, but does not run. A section that main.go starts loses its line here.
-func (c Config) notYet() error {
-	var f util.Faults
-	for _, s := range []struct {
-		key     string
-		enabled bool
-	}{
-		{"api.enabled", c.API.Enabled},
-		{"metrics.enabled", c.Metrics.Enabled},
-	} {
-		f.Unless(!s.enabled, s.key, "is true, but %s", onlyPayouts)
+// settings are what the pages need to know.
+func (c Config) settings() api.Settings {
+	p := c.API.Pages
+	s := api.Settings{Name: c.Name, Coin: strings.Trim(c.Coin, "{}"), Symbol: p.Symbol, Network: c.Network,
+		Fee: float64(c.Unlocker.PoolFee) / float64(util.OnePercent), Depth: c.Unlocker.Depth, ImmatureDepth: c.Unlocker.ImmatureDepth,
+		Confirmations: c.Payouts.Confirmations, Ports: p.Ports, ExplorerTx: p.ExplorerTx, ExplorerAddress: p.ExplorerAddress,
+		ExplorerBlock: p.ExplorerBlock, Accent: p.Accent, Contact: p.Contact, Version: version()}
+	if s.Symbol == "" {
+		s.Symbol = strings.ToUpper(s.Coin)
 	}
-	return f.Err()
+	if s.Ports == nil {
+		s.Ports = c.ports()
+	}
+	return s
 }
 
-const onlyPayouts = "this version runs proxy, unlocker and payouts only"
+// ports are those of the proxy in this file, under the name that the page is
+// opened under.
+func (c Config) ports() []api.Port {
+	ports := []api.Port{}
+	add := func(listen string, tls bool, difficulty int64, v *proxy.VarDiffConfig) {
+		_, text, err := net.SplitHostPort(listen)
+		port, bad := strconv.Atoi(text)
+		if err == nil && bad == nil && port > 0 {
+			ports = append(ports, api.Port{Port: port, TLS: tls, Difficulty: difficulty, VarDiff: v != nil && v.Enabled})
+		}
+	}
+	if s := c.Proxy.Stratum; s.Enabled {
+		add(s.Listen, s.TLS, c.Proxy.Difficulty, c.Proxy.VarDiff)
+		for _, p := range s.Ports {
+			add(p.Listen, p.TLS, cmp.Or(p.Difficulty, c.Proxy.Difficulty), p.VarDiff)
+		}
+	}
+	return ports
+}
+
+// version is that of the module, as far as the build knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Version
+}
 
 // checkFiles reports the files of enabled sections that are not there.
 func (c Config) checkFiles() error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/api"
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
@@ -73,7 +73,7 @@ func TestTheExampleShowsEveryKey(t *testing.T) {
 
 func TestTheExampleHoldsTheDefaults(t *testing.T) {
 	got, src, err := LoadConfig(example)
-	if err != nil || len(withoutNotYet(src.Warnings)) != 0 {
+	if err != nil || len(src.Warnings) != 0 {
 		t.Fatal(err, src.Warnings)
 	}
 	want := defaultConfig()
@@ -297,19 +297,20 @@ func TestErrorsOfReadingAndOfValuesAreReportedTogether(t *testing.T) {
 	}
 }
 
-func TestSectionsThatDoNotRunYetSaySo(t *testing.T) {
-	_, src, err := LoadConfig(write(t, "{\"coin\": \"eth\", \"upstream\": [{\"name\": \"a\", \"url\": \"http://h\"}],\n\"proxy\": {\"enabled\": true},\n\"api\": {\"enabled\": true},\n\"metrics\": {\"enabled\": true}}"))
-	if err != nil {
-		t.Fatal(err)
+func TestThePagesKnowThePorts(t *testing.T) {
+	cfg, _ := load(t, `{"coin": "{etc}", "name": "eu", "proxy": {"difficulty": 5, "stratum": {"enabled": true, "listen": "0.0.0.0:8008",
+		"ports": [{"listen": "0.0.0.0:9009", "tls": true, "varDiff": {}}, {"listen": ":8009", "difficulty": 7}]}}}`)
+	got := cfg.settings()
+	want := []api.Port{{Port: 8008, Difficulty: 5}, {Port: 9009, TLS: true, Difficulty: 5, VarDiff: true}, {Port: 8009, Difficulty: 7}}
+	if !slices.Equal(got.Ports, want) || got.Coin != "etc" || got.Symbol != "ETC" || got.Fee != 1 || got.Depth != 120 || got.Confirmations != 120 {
+		t.Errorf("settings are %+v", got)
 	}
-	for i, section := range []string{"api", "metrics"} {
-		want := fmt.Sprintf("pool.json:%d: %s.enabled is true, but this version runs proxy, unlocker and payouts only", i+3, section)
-		if !slices.ContainsFunc(src.Warnings, func(w string) bool { return strings.HasSuffix(w, want) }) {
-			t.Errorf("no warning %q in\n%s", want, strings.Join(src.Warnings, "\n"))
-		}
+	cfg, _ = load(t, `{"coin": "etc", "api": {"pages": {"symbol": "mETC", "ports": [{"host": "eu.example", "port": 1}]}}, "proxy": {"stratum": {"enabled": true}}}`)
+	if got := cfg.settings(); got.Symbol != "mETC" || !slices.Equal(got.Ports, []api.Port{{Host: "eu.example", Port: 1}}) {
+		t.Errorf("settings are %+v", got)
 	}
-	if _, src, err := LoadConfig(write(t, `{"coin": "eth"}`)); err != nil || len(src.Warnings) != 1 {
-		t.Errorf("without a section: %v, %v", err, src.Warnings)
+	if cfg, _ = load(t, `{"coin": "etc"}`); cfg.settings().Ports == nil {
+		t.Error("no list of ports")
 	}
 }
 
@@ -389,12 +390,7 @@ func load(t *testing.T, text string) (Config, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cfg, withoutNotYet(src.Warnings)
-}
-
-// withoutNotYet leaves out what TestSectionsThatDoNotRunYetSaySo is about.
-func withoutNotYet(warnings []string) []string {
-	return slices.DeleteFunc(slices.Clone(warnings), func(w string) bool { return strings.HasSuffix(w, onlyPayouts) })
+	return cfg, src.Warnings
 }
 
 // wantKeys expects one warning for each key and no other.

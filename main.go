@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -27,12 +28,14 @@ import (
 	"github.com/lmittmann/tint"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/api"
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy"
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy/ethash"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+	"github.com/open-ethereum-pool/open-ethereum-pool/www"
 )
 
 // Exit statuses, for scripts and monitoring.
@@ -184,8 +187,15 @@ func serve(ctx context.Context, a *app) error {
 	if a.cfg.Unlocker.Enabled {
 		modules = append(modules, a.runUnlocker)
 	}
+	if a.cfg.API.Enabled {
+		modules = append(modules, a.runAPI)
+	}
 	if len(modules) == 0 {
-		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true, or unlocker.enabled or proxy.enabled: there is nothing to run, and " + onlyPayouts}
+		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true, or proxy.enabled, api.enabled or unlocker.enabled: there is nothing to run"}
+	}
+	if a.cfg.Metrics.Enabled {
+		a.monitor = api.NewMonitor(a.cfg.Metrics.Listen, a.log)
+		modules = append(modules, a.runMonitor)
 	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
@@ -284,6 +294,42 @@ func (a *app) runProxy(ctx context.Context, db *storage.DB) error {
 	g.Go(func() error { return verifier.Run(ctx) })
 	g.Go(func() error { return p.Run(ctx) })
 	return g.Wait()
+}
+
+// apiGCPercent trades a little work for memory: most of an API's memory are
+// answers that stay.
+const apiGCPercent = 40
+
+// runAPI serves browsers and phones.
+func (a *app) runAPI(ctx context.Context, db *storage.DB) error {
+	parts := api.Parts{DB: db, Log: a.log, Settings: a.cfg.settings(), Threshold: a.cfg.Payouts.Threshold}
+	if files, ok := www.Files(); ok {
+		parts.Pages = files
+	} else {
+		a.log.Warn("this binary was built without the pages; the API is served alone")
+	}
+	if a.monitor != nil {
+		parts.Metrics = a.monitor.Registry
+	}
+	s, err := api.New(a.cfg.API, parts)
+	if err != nil {
+		return err
+	}
+	if a.monitor != nil {
+		a.monitor.Check("statistics", func(context.Context) error { return s.Ready() })
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(apiGCPercent)
+	}
+	defer a.busy.begin("api (Redis or a browser's connection)")()
+	return s.Run(ctx)
+}
+
+// runMonitor serves Prometheus, and says whether Redis answers.
+func (a *app) runMonitor(ctx context.Context, db *storage.DB) error {
+	a.monitor.Check("redis", db.Ping)
+	defer a.busy.begin("metrics (a connection)")()
+	return a.monitor.Run(ctx)
 }
 
 func newLogger(cfg LogConfig, w io.Writer) *slog.Logger {

@@ -5,13 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage/storagetest"
 )
 
 const (
@@ -66,8 +71,54 @@ func TestServeWithNothingToRunSaysSo(t *testing.T) {
 	t.Setenv("RESOLVE_PAYOUT", "")
 	path := write(t, `{"coin": "eth", "redis": {"endpoint": "127.0.0.1:1"}, "metrics": {"enabled": true}}`)
 	status, text := say(t, path)
-	if status != exitUsage || !strings.Contains(text, "there is nothing to run, and this version runs proxy, unlocker and payouts only") || strings.Contains(text, "stopped cleanly") {
+	if status != exitUsage || !strings.Contains(text, "want true, or proxy.enabled, api.enabled or unlocker.enabled: there is nothing to run") || strings.Contains(text, "stopped cleanly") {
 		t.Errorf("status %d, want 2 and why:\n%s", status, text)
+	}
+}
+
+func TestTheAPIAndTheMetricsAreServed(t *testing.T) {
+	redis := storagetest.Start(t)
+	cfg, src := load(t, fmt.Sprintf(`{"coin": "etc", "redis": {"endpoint": %q}, "api": {"enabled": true, "listen": "127.0.0.1:0", "statsCollectInterval": "100ms"},
+		"metrics": {"enabled": true, "listen": "127.0.0.1:0"}}`, redis.Addr()))
+	if len(src) != 0 {
+		t.Errorf("warnings %q", src)
+	}
+	var out shared
+	a := &app{cfg: cfg, log: slog.New(slog.NewTextHandler(&out, nil))}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, a) }()
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	for _, tc := range []struct{ module, path, want string }{
+		{"api", "/api/stats", `"symbol":"ETC"`},
+		{"api", "/api/nothing", `{"error":"there is no /api/nothing`},
+		{"metrics", "/readyz", "ok"},
+		{"metrics", "/metrics", "pool_hashrate 0"},
+	} {
+		where := regexp.MustCompile(`msg=` + tc.module + ` listen=(\S+)`)
+		text := ""
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(text, tc.want); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s says %q, want %q:\n%s", tc.path, text, tc.want, out.String())
+			}
+			if m := where.FindStringSubmatch(out.String()); m != nil {
+				res, err := client.Get("http://" + m[1] + tc.path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = string(body)
+			}
+		}
+	}
+	stop()
+	if err := <-ended; err != nil || !strings.Contains(out.String(), "stopped cleanly") {
+		t.Errorf("ended with %v:\n%s", err, out.String())
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/api"
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -31,6 +32,8 @@ type app struct {
 	out  io.Writer
 	args []string
 	busy activities // for the word on what did not end in time
+
+	monitor *api.Monitor // nil unless metrics.enabled
 }
 
 // verb is one thing an operator can ask for.

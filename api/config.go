@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -33,7 +34,22 @@ type Config struct {
 	NetCharts      string `json:"netCharts"`
 	NetChartsNum   int64  `json:"netChartsNum"`
 	ShareCharts    string `json:"shareCharts"`
-	ShareChartsNum int64  `json:"shareChartsNum"`
+	ShareChartsNum int64  `json:"shareChartsNum"` // read and checked; charts of shares are drawn by nobody
+
+	Pages PagesConfig `json:"pages"`
+}
+
+// PagesConfig is the section "api.pages": what the pages show beside numbers.
+type PagesConfig struct {
+	Symbol string `json:"symbol"` // of amounts, such as ETC; empty is the coin in capitals
+	// A page of a block explorer, with {} where the hash, the address or the
+	// height goes; empty for none.
+	ExplorerTx      string `json:"explorerTx"`
+	ExplorerAddress string `json:"explorerAddress"`
+	ExplorerBlock   string `json:"explorerBlock"`
+	Accent          string `json:"accent"`  // a colour such as #3366cc; empty for the pages' own
+	Contact         string `json:"contact"` // a URL or mail address; empty for none
+	Ports           []Port `json:"ports"`   // as miners reach them; left out, those of proxy.stratum
 }
 
 // DefaultConfig holds the value of every key that is left out.
@@ -86,6 +102,9 @@ func (c Config) Validate() error {
 	if !c.PurgeOnly {
 		f.Check("api.listen", util.CheckHostPort(c.Listen))
 	}
+	f.Unless(c.HashrateWindow.Std() >= time.Minute, "api.hashrateWindow", "is %s, want at least 1m", c.HashrateWindow)
+	f.Unless(c.HashrateLargeWindow.Std() <= 48*time.Hour, "api.hashrateLargeWindow", "is %s, want at most 48h", c.HashrateLargeWindow)
+	f.Unless(c.StatsCollectInterval.Std() >= 100*time.Millisecond, "api.statsCollectInterval", "is %s, want at least 100ms", c.StatsCollectInterval)
 	f.Unless(c.HashrateLargeWindow >= c.HashrateWindow, "api.hashrateLargeWindow",
 		"is %s, want at least api.hashrateWindow, %s", c.HashrateLargeWindow, c.HashrateWindow)
 	for i, n := range c.LuckWindow {
@@ -106,5 +125,27 @@ func (c Config) Validate() error {
 		f.Check(chart.key, err)
 		f.Unless(chart.points >= 1, chart.key+"Num", "is %d, want at least 1 point", chart.points)
 	}
+	c.Pages.check(&f)
 	return f.Err()
+}
+
+var (
+	colour  = regexp.MustCompile(`^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$`)
+	symbol  = regexp.MustCompile(`^[0-9A-Za-z]{0,12}$`)
+	mail    = regexp.MustCompile(`^[^\s:/@]+@[^\s:/@]+$`)
+	webPage = regexp.MustCompile(`^https?://[^\s"'<>]+$`)
+)
+
+func (c PagesConfig) check(f *util.Faults) {
+	f.Unless(symbol.MatchString(c.Symbol), "api.pages.symbol", `is %q, want at most 12 letters and digits, such as "ETC"`, c.Symbol)
+	for _, e := range []struct{ key, url string }{{"explorerTx", c.ExplorerTx}, {"explorerAddress", c.ExplorerAddress}, {"explorerBlock", c.ExplorerBlock}} {
+		f.Unless(e.url == "" || webPage.MatchString(e.url) && strings.Contains(e.url, "{}"), "api.pages."+e.key,
+			`is %q, want a URL with {} in it, such as "https://explorer.example/tx/{}"`, e.url)
+	}
+	f.Unless(c.Accent == "" || colour.MatchString(c.Accent), "api.pages.accent", `is %q, want a colour such as "#3366cc"`, c.Accent)
+	f.Unless(c.Contact == "" || webPage.MatchString(c.Contact) || mail.MatchString(c.Contact), "api.pages.contact", `is %q, want a URL or a mail address`, c.Contact)
+	for i, p := range c.Ports {
+		f.Unless(p.Port >= 1 && p.Port <= 65535, fmt.Sprintf("api.pages.ports[%d].port", i), "is %d, want 1 to 65535", p.Port)
+		f.Unless(p.Difficulty >= 0, fmt.Sprintf("api.pages.ports[%d].difficulty", i), "is %d, want 0 or more", p.Difficulty)
+	}
 }

@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// csvMost is how many tables are written at once.
+const csvMost = 4
+
+// table writes rows in pieces.
+type table struct {
+	*csv.Writer
+	control *http.ResponseController
+}
+
+// piece sends what was written so far and gives the client time for more.
+func (t *table) piece() error {
+	t.Flush()
+	if err := t.Error(); err != nil {
+		return err
+	}
+	if err := t.control.SetWriteDeadline(time.Now().Add(writeWait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return t.control.Flush()
+}
+
+// onCSV serves a table of one miner, oldest rows first, without a limit: it is
+// read and written in pieces.
+func (a *API) onCSV(name string, write func(context.Context, *table, string) error) func(http.ResponseWriter, *http.Request) int {
+	return func(w http.ResponseWriter, r *http.Request) int {
+		login, err := loginOf(r)
+		if err != nil {
+			return fail(w, http.StatusBadRequest, "%v", err)
+		}
+		select {
+		case a.csv <- struct{}{}:
+			defer func() { <-a.csv }()
+		default:
+			w.Header().Set("Retry-After", "5")
+			return fail(w, http.StatusServiceUnavailable, "too many tables are being written; try again in a moment")
+		}
+		if a.snap.Load() == nil {
+			return unready(w)
+		}
+		login, err = a.stored(r.Context(), login)
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+			return fail(w, http.StatusNotFound, "no such miner")
+		case err != nil:
+			a.log.Warn("a table could not be made", "path", r.URL.Path, "err", err)
+			return fail(w, http.StatusServiceUnavailable, "the books cannot be read right now; try again in a moment")
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/csv; charset=utf-8")
+		h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s-%s.csv"`, name, login))
+		h["Cache-Control"], h["X-Content-Type-Options"] = noStore, notSniffed
+		w.WriteHeader(http.StatusOK)
+		if r.Method == http.MethodHead {
+			return http.StatusOK
+		}
+		if err := write(r.Context(), &table{csv.NewWriter(w), http.NewResponseController(w)}, login); err != nil {
+			if r.Context().Err() == nil {
+				a.log.Warn("a table was cut off", "path", r.URL.Path, "err", err)
+			}
+			// A table that ends early must not look whole.
+			panic(http.ErrAbortHandler)
+		}
+		return http.StatusOK
+	}
+}
+
+func clock(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
+func (a *API) paymentsCSV(ctx context.Context, t *table, login string) error {
+	s := a.snap.Load()
+	if err := t.Write([]string{"time", "transaction", "amount", "amount_shannon", "status", "block", "fee_wei"}); err != nil {
+		return err
+	}
+	for from := int64(0); ; from += storage.StatsChunk {
+		rows, err := a.db.PaidChunk(ctx, login, from)
+		if err != nil {
+			return err
+		}
+		known, err := a.c.statuses(ctx, s.meta, rows)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			v := paidView(row, known, s.head)
+			block := ""
+			if v.Block > 0 {
+				block = strconv.FormatUint(v.Block, 10)
+			}
+			if err := t.Write([]string{clock(v.Timestamp), v.Tx, v.Amount.Coins(), v.Amount.String(), v.Status, block, v.FeeWei}); err != nil {
+				return err
+			}
+		}
+		if err := t.piece(); err != nil || len(rows) == 0 {
+			return err
+		}
+	}
+}
+
+func (a *API) rewardsCSV(ctx context.Context, t *table, login string) error {
+	if err := t.Write([]string{"time", "height", "hash", "kind", "amount", "amount_shannon", "state"}); err != nil {
+		return err
+	}
+	row := func(b storage.Block, amount util.Shannon, state string) error {
+		return t.Write([]string{clock(b.Time), strconv.FormatUint(b.Height, 10), b.Hash, kindOf(b), amount.Coins(), amount.String(), state})
+	}
+	for from := int64(0); ; from += storage.StatsChunk {
+		blocks, more, err := a.db.MaturedChunk(ctx, from)
+		if err != nil {
+			return err
+		}
+		amounts, err := a.db.CreditsOf(ctx, login, blocks)
+		if err != nil {
+			return err
+		}
+		for i, b := range blocks {
+			if amounts[i] != 0 {
+				if err := row(b, amounts[i], stateMatured); err != nil {
+					return err
+				}
+			}
+		}
+		if err := t.piece(); err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+	}
+	list, _ := a.c.rewards.of(login)
+	for i := len(list) - 1; i >= 0; i-- {
+		if r := list[i]; r.Immature {
+			if err := t.Write([]string{clock(r.Timestamp), strconv.FormatUint(r.Height, 10), r.Hash, r.Kind, r.Amount.Coins(), r.Amount.String(), stateImmature}); err != nil {
+				return err
+			}
+		}
+	}
+	return t.piece()
+}

@@ -1,0 +1,545 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
+)
+
+// compatible are the fields of the existing pools with their JSON types, as their
+// pages and phone apps rely on them: n number, s string, b boolean, [] list, {}
+// object whose keys are data.
+const compatible = `
+stats nodes[].name:s nodes[].height:s nodes[].difficulty:s nodes[].lastBeat:s now:n stats.lastBlockFound:n stats.roundShares:n hashrate:n
+stats minersTotal:n maturedTotal:n immatureTotal:n candidatesTotal:n poolCharts[].x:n poolCharts[].hashrate:n poolCharts[].minersOnline:n
+miners now:n miners{}.lastBeat:n miners{}.hr:n miners{}.offline:b hashrate:n minersTotal:n
+blocks maturedTotal:n immatureTotal:n candidatesTotal:n luck.3.luck:? luck{}.luck:n luck{}.uncleRate:n luck{}.orphanRate:n
+blocks matured[].height:n matured[].timestamp:n matured[].difficulty:n matured[].shares:n matured[].uncle:b matured[].uncleHeight:n matured[].orphan:b matured[].hash:s matured[].reward:s
+blocks immature[].height:n immature[].hash:s immature[].reward:s candidates[].height:n candidates[].timestamp:n candidates[].difficulty:n candidates[].shares:n candidates[].uncle:b candidates[].orphan:b
+payments payments[].timestamp:n payments[].tx:s payments[].address:s payments[].amount:n paymentsTotal:n
+finders now:n finders[].address:s finders[].blocks:n
+account-alice stats.balance:n stats.pending:n stats.paid:n stats.immature:n stats.lastShare:n stats.blocksFound:n
+account-alice payments[].timestamp:n payments[].tx:s payments[].amount:n paymentsTotal:n roundShares:n workersTotal:n workersOnline:n workersOffline:n
+account-alice workers{}.lastBeat:n workers{}.hr:n workers{}.offline:b workers{}.hr2:n hashrate:n currentHashrate:n pageSize:n charts[].x:n charts[].hashrate:n`
+
+func TestClientsOfTheExistingPoolsFindTheirFields(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	for line := range strings.SplitSeq(strings.TrimSpace(compatible), "\n") {
+		words := strings.Fields(line)
+		for _, r := range routesShown {
+			if r.name != words[0] {
+				continue
+			}
+			var body any
+			p.ok(json.Unmarshal(p.get(r.path).Body.Bytes(), &body))
+			for _, word := range words[1:] {
+				path, kind, _ := strings.Cut(word, ":")
+				if got := kindAt(body, path); got != kind && kind != "?" {
+					t.Errorf("%s: %s is %q, want %q", r.path, path, got, kind)
+				}
+			}
+		}
+	}
+}
+
+// kindAt is the JSON type at a path.
+func kindAt(v any, path string) string {
+	if path == "" {
+		switch v.(type) {
+		case float64:
+			return "n"
+		case string:
+			return "s"
+		case bool:
+			return "b"
+		}
+		return fmt.Sprintf("%T", v)
+	}
+	name, rest, _ := strings.Cut(path, ".")
+	plain := strings.TrimRight(name, "[]{}")
+	m, ok := v.(map[string]any)
+	if !ok {
+		return "no object at " + path
+	}
+	next := m[plain]
+	switch {
+	case strings.HasSuffix(name, "[]"):
+		list, ok := next.([]any)
+		if !ok || len(list) == 0 {
+			return "no list at " + path
+		}
+		next = list[0]
+	case strings.HasSuffix(name, "{}"):
+		all, _ := next.(map[string]any)
+		next = nil
+		for _, one := range all {
+			next = one
+		}
+	}
+	return kindAt(next, rest)
+}
+
+func TestBadInputIsAJSONErrorAtOnce(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	for _, tc := range []struct {
+		name, method, path string
+		status             int
+		want               string
+	}{
+		{"an unknown route", "GET", "/api/nothing", 404, "there is no /api/nothing"},
+		{"the API itself", "GET", "/api", 404, "there is no /api"},
+		{"a slash too much", "GET", "/api/stats/", 404, "there is no"},
+		{"a malformed login", "GET", "/api/accounts/0x12", 400, `"0x12" is no login`},
+		{"a login without 0x", "GET", "/api/accounts/" + alice[2:], 400, "is no login"},
+		{"a login with a script", "GET", "/api/accounts/%3Cscript%3E", 400, "is no login"},
+		{"a path in a login", "GET", "/api/accounts/..%2f..%2fetc", 400, "is no login"},
+		{"an unknown login", "GET", "/api/accounts/0x0000000000000000000000000000000000000000", 404, "no miner 0x0000"},
+		{"payments of an unknown login", "GET", "/api/accounts/0x0000000000000000000000000000000000000000/payments", 404, "no such miner"},
+		{"a table of an unknown login", "GET", "/api/accounts/0x0000000000000000000000000000000000000000/rewards.csv", 404, "no such miner"},
+		{"a table of a malformed login", "GET", "/api/accounts/0x/payments.csv", 400, "is no login"},
+		{"a limit that is none", "GET", "/api/miners?limit=ten", 400, `limit is "ten", want a whole number from 1 on`},
+		{"a limit of nothing", "GET", "/api/payments?limit=0", 400, `limit is "0"`},
+		{"a negative offset", "GET", "/api/blocks?offset=-1", 400, `offset is "-1", want a whole number from 0 on`},
+		{"an offset beyond all numbers", "GET", "/api/blocks?offset=99999999999999999999", 400, "offset is"},
+		{"an empty limit", "GET", "/api/accounts/" + alice + "/payments?limit=", 400, `limit is ""`},
+		{"a query that cannot be read", "GET", "/api/miners?limit=%zz", 400, "the query cannot be read"},
+		{"a giant query", "GET", "/api/miners?limit=" + strings.Repeat("1", 3000), 414, "the address has 3"},
+		{"somebody else's events", "GET", "/api/events?login=me", 400, `login is "me"`},
+		{"another method", "POST", "/api/stats", 405, `the method is "POST", want GET`},
+		{"another method of a login", "DELETE", "/api/accounts/" + alice, 405, "the method is"},
+		{"a method nobody knows", "BREW", "/", 405, "the method is"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := p.ask(tc.method, tc.path)
+			var e errorView
+			if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || w.Code != tc.status || !strings.Contains(e.Error, tc.want) {
+				t.Errorf("%d %s, want %d %s", w.Code, w.Body, tc.status, tc.want)
+			}
+			if h := w.Header(); h.Get("Content-Type") != "application/json; charset=utf-8" || h.Get("Cache-Control") != "no-store" && tc.status != 405 ||
+				strings.HasPrefix(tc.path, "/api") && h.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("headers %v", h)
+			}
+			if tc.status == 405 && w.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
+				t.Errorf("Allow is %q", w.Header().Get("Allow"))
+			}
+		})
+	}
+}
+
+func TestPagesOfListsAreBounded(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	for _, tc := range []struct {
+		path, list string
+		want       int
+	}{
+		{"/api/miners?limit=2", "list", 2},
+		{"/api/miners?offset=2", "list", 1},
+		{"/api/miners?limit=2&offset=2&unknown=1", "list", 1},
+		{"/api/miners?limit=99999999", "list", 3},
+		{"/api/miners?offset=3", "list", 0},
+		{"/api/blocks?limit=1&offset=2", "matured", 1},
+		{"/api/blocks?limit=1&offset=3", "matured", 0},
+		{"/api/payments?limit=2&offset=1", "payments", 2},
+		{"/api/payments?limit=3&offset=4", "payments", 1},
+		{"/api/payments?limit=3&offset=1000", "payments", 0},
+		{"/api/accounts/" + alice + "/payments?offset=5", "payments", 0},
+		{"/api/accounts/" + alice + "/rewards?offset=2", "rewards", 1},
+		{"/api/accounts/" + alice + "/rewards?offset=3", "rewards", 0},
+	} {
+		var body map[string]any
+		w := p.get(tc.path)
+		p.ok(json.Unmarshal(w.Body.Bytes(), &body))
+		if list, ok := body[tc.list].([]any); !ok || len(list) != tc.want {
+			t.Errorf("%s: %s, want %d", tc.path, w.Body, tc.want)
+		}
+	}
+	var miners minersView
+	p.ok(json.Unmarshal(p.get("/api/miners?limit=2").Body.Bytes(), &miners))
+	if miners.List[0].HR < miners.List[1].HR || len(miners.Miners) != 2 || miners.MinersTotal != 3 {
+		t.Errorf("not by hashrate: %+v", miners)
+	}
+	if page, _, err := pageOf(httpRequest("/?limit=5000"), 10); err != nil || page.limit != pageMost {
+		t.Errorf("a page has %d, %v", page.limit, err)
+	}
+}
+
+func TestPagesBeyondMemoryComeFromTheBooks(t *testing.T) {
+	p := newPool(t, func(c *Config, _ *Parts) { c.Payments = 2 })
+	world(p)
+	p.cycle()
+	var all, page paymentsView
+	p.ok(json.Unmarshal(p.get("/api/payments?limit=100").Body.Bytes(), &all), json.Unmarshal(p.get("/api/payments?limit=2&offset=1").Body.Bytes(), &page))
+	if len(all.Payments) != 5 || len(page.Payments) != 2 || page.Payments[1] != all.Payments[2] || all.Payments[1].Status != paymentFinal || all.Payments[1].Block != 19_800 {
+		t.Errorf("all %+v\npage %+v", all.Payments, page.Payments)
+	}
+}
+
+func TestALoginIsFoundInAnyLetterCase(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	const frank = "0xFfffffffffffffffffffffffffffffffffff0006" // does not mine
+	p.do("HSET", p.db.Keys.Miner(frank), "lastShare", 1)
+	p.cycle()
+	p.api.learn(ctx)
+	for _, login := range []string{alice, bob, carol, frank} {
+		for _, asked := range []string{login, strings.ToLower(login), "0x" + strings.ToUpper(login[2:]), checksummed(login)} {
+			var v accountView
+			w := p.get("/api/accounts/" + asked)
+			p.ok(json.Unmarshal(w.Body.Bytes(), &v))
+			if v.Login != login || v.Stats["lastShare"] == 0 {
+				t.Errorf("%s: %d %.200s", asked, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestAnswersAreCompressedTaggedAndForEverybody(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	for _, path := range []string{"/api/stats", "/api/miners", "/api/blocks", "/api/payments", "/api/finders", "/api/accounts/" + alice, "/api/miners?limit=2", "/api/openapi.json"} {
+		plain := p.get(path)
+		h := plain.Header()
+		tag := h.Get("ETag")
+		if tag == "" || !strings.HasPrefix(h.Get("Cache-Control"), "public, max-age=") || h.Get("Vary") != "Accept-Encoding" || h.Get("Access-Control-Allow-Origin") != "*" ||
+			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Length") != fmt.Sprint(plain.Body.Len()) {
+			t.Errorf("%s: headers %v", path, h)
+		}
+		if w := p.ask("GET", path, "If-None-Match", `"x", `+tag); w.Code != http.StatusNotModified || w.Body.Len() != 0 || w.Header().Get("ETag") != tag {
+			t.Errorf("%s: known to the client, yet %d with %d bytes", path, w.Code, w.Body.Len())
+		}
+		if w := p.ask("GET", path, "If-None-Match", `"other"`); w.Code != http.StatusOK {
+			t.Errorf("%s: unknown to the client, yet %d", path, w.Code)
+		}
+		if w := p.ask("HEAD", path); w.Code != http.StatusOK || w.Body.Len() != 0 || w.Header().Get("Content-Length") != h.Get("Content-Length") {
+			t.Errorf("%s: HEAD %d with %d bytes", path, w.Code, w.Body.Len())
+		}
+		zipped := p.ask("GET", path, "Accept-Encoding", "br, gzip;q=0.8")
+		if plain.Body.Len() < gzipLeast {
+			continue
+		}
+		if zipped.Header().Get("Content-Encoding") != "gzip" || zipped.Header().Get("Content-Length") != fmt.Sprint(zipped.Body.Len()) {
+			t.Errorf("%s: not compressed: %v", path, zipped.Header())
+			continue
+		}
+		r, err := gzip.NewReader(zipped.Body)
+		p.ok(err)
+		if body, err := io.ReadAll(r); err != nil || !bytes.Equal(body, plain.Body.Bytes()) {
+			t.Errorf("%s: other bytes when compressed, %v", path, err)
+		}
+		for _, refusal := range []string{"gzip;q=0", "gzip; q=0.0", "identity"} {
+			if w := p.ask("GET", path, "Accept-Encoding", refusal); w.Header().Get("Content-Encoding") != "" {
+				t.Errorf("%s: compressed for %q", path, refusal)
+			}
+		}
+	}
+	if w := p.ask("OPTIONS", "/api/stats"); w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Methods") != "GET, HEAD, OPTIONS" {
+		t.Errorf("OPTIONS: %d %v", w.Code, w.Header())
+	}
+}
+
+// TestMoneyIsShownAtOnceAndTheRestSoon: answers about a miner may be some cycles
+// old, but not about money.
+func TestMoneyIsShownAtOnceAndTheRestSoon(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	account := func(login string) (v accountView) {
+		t.Helper()
+		p.ok(json.Unmarshal(p.get("/api/accounts/"+login).Body.Bytes(), &v))
+		return v
+	}
+	for _, login := range []string{alice, bob, carol, dave, eve} {
+		account(login)
+	}
+	l, err := p.db.Acquire(ctx, "payouts token", "payouts token", 0)
+	p.ok(err)
+	for _, tc := range []struct {
+		name, login string
+		change      func()
+		seen        func(accountView) bool
+	}{
+		{"a reward", bob, func() { p.book(bob, 7) }, func(v accountView) bool { return v.Stats["balance"]%10 == 7 }},
+		{"a recipient that rejects", carol, func() { p.ok(l.Reject(ctx, carol, "no")) }, func(v accountView) bool { return v.Payout.Reason == reasonRejects }},
+		{"a pause", alice, func() { p.ok(l.Note(ctx, "paused", "moving")) }, func(v accountView) bool { return v.Payout.Reason == reasonPaused }},
+		{"the next session", alice, func() { p.ok(l.Note(ctx, "nextSession", 1_800_000_000)) }, func(v accountView) bool { return v.Payout.NextSession == 1_800_000_000 }},
+		{"a block", alice, func() {
+			_, err := p.db.Found(ctx, storage.FoundBlock{Share: storage.Share{Login: bob, Height: 20_003, Nonce: "0x00000000000000cc", Header: hash(5), Mix: hash(6)}, Time: p.now.Unix() + 1, Difficulty: 1})
+			p.ok(err)
+		}, func(v accountView) bool { return v.RoundShares == 0 }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.change()
+			p.after(5 * time.Second)
+			if v := account(tc.login); !tc.seen(v) {
+				t.Errorf("not seen: %+v", v)
+			}
+		})
+	}
+	p.do("HSET", p.db.Keys.RoundCurrent(), alice, 12345)
+	for cycles := 1; account(alice).RoundShares != 12345; cycles++ {
+		if cycles > accountCycles {
+			t.Fatal("never shown")
+		}
+		p.after(5 * time.Second)
+	}
+}
+
+func TestAReplicaThatTakesNoChartsIsReadAllTheSame(t *testing.T) {
+	var log bytes.Buffer
+	p := newPool(t)
+	p.log = &log
+	p.restart()
+	world(p)
+	p.cycle()
+	p.do("CONFIG", "SET", "min-replicas-to-write", "1") // no write is taken
+	p.after(10 * time.Minute)
+	if !strings.Contains(log.String(), "chart lacks a point") {
+		t.Errorf("the log is silent: %s", log.String())
+	}
+}
+
+func TestNamesOfRigsAreDataAndNothingElse(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	w := p.get("/api/accounts/" + alice)
+	if body := w.Body.String(); strings.ContainsAny(body, "<>") || !strings.Contains(body, `\u003cscript\u003e`) {
+		t.Errorf("a name is markup in %s", body)
+	}
+	var v accountView
+	p.ok(json.Unmarshal(w.Body.Bytes(), &v))
+	if _, ok := v.Workers["<script>alert(1)</script>"]; !ok {
+		t.Errorf("the name is lost: %v", v.Workers)
+	}
+}
+
+func TestARedisThatGoesAwayAndComesBack(t *testing.T) {
+	var log bytes.Buffer
+	p := newPool(t, func(_ *Config, parts *Parts) {})
+	p.log = &log
+	p.restart()
+	world(p)
+	snap := p.srv.Snapshot()
+	p.cycle()
+	before, account := p.get("/api/stats").Body.String(), p.get("/api/accounts/"+alice).Body.String()
+
+	p.srv.Kill()
+	for range 3 {
+		p.now = p.now.Add(5 * time.Second)
+		p.api.cycle(ctx)
+	}
+	if p.api.Ready() == nil {
+		t.Error("ready without Redis")
+	}
+	if got := p.get("/api/stats").Body.String(); got != before {
+		t.Errorf("other statistics while Redis is away: %s", got)
+	}
+	if got := p.get("/api/accounts/" + alice).Body.String(); got != account {
+		t.Errorf("another account while Redis is away: %s", got)
+	}
+	if w := p.get("/api/accounts/" + bob); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "error") {
+		t.Errorf("an account that cannot be read: %d %s", w.Code, w.Body)
+	}
+	if w := p.get("/api/accounts/" + bob + "/payments.csv"); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("a table that cannot be read: %d %s", w.Code, w.Body)
+	}
+	p.srv.Restore(snap)
+	p.after(5 * time.Second)
+	var v poolView
+	p.ok(json.Unmarshal(p.get("/api/stats").Body.Bytes(), &v))
+	if v.Now != p.now.UnixMilli() || v.PaymentsTotal != 5 {
+		t.Errorf("after Redis is back: %+v", v)
+	}
+	if w := p.get("/api/accounts/" + bob); w.Code != http.StatusOK {
+		t.Errorf("after Redis is back: %d %s", w.Code, w.Body)
+	}
+	for _, line := range []string{"the statistics are not up to date", "the statistics are up to date again"} {
+		if n := strings.Count(log.String(), line); n != 1 {
+			t.Errorf("%q was logged %d times, want once:\n%s", line, n, log.String())
+		}
+	}
+}
+
+func TestBeforeTheFirstCycleThereIsNothingToShow(t *testing.T) {
+	p := newPool(t)
+	for _, path := range []string{"/api/stats", "/api/miners", "/api/blocks?limit=1", "/api/payments", "/api/finders", "/api/events", "/api/accounts/" + alice, "/api/accounts/" + alice + "/payments.csv"} {
+		if w := p.get(path); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `{"error":"`) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	if p.api.Ready() == nil {
+		t.Error("ready without a cycle")
+	}
+}
+
+func TestARowThatCannotBeReadIsLeftOutAndTold(t *testing.T) {
+	var log bytes.Buffer
+	p := newPool(t)
+	p.log = &log
+	p.restart()
+	world(p)
+	k := p.db.Keys
+	p.do("ZADD", k.Matured(), 1, "nonsense")
+	p.do("ZADD", k.PaymentsAll(), p.now.Unix(), "0x12:"+alice)
+	p.do("ZADD", k.Hashrate(), p.now.Unix()-60, "nonsense")
+	p.do("HSET", k.Work(p.now.Unix()/60), "nonsense", "x")
+	p.cycle()
+	p.cycle()
+	for _, what := range []string{k.Matured(), k.PaymentsAll(), k.Hashrate(), k.Work(p.now.Unix() / 60)} {
+		if n := strings.Count(log.String(), what+" "); n != 1 {
+			t.Errorf("%s was told %d times, want once:\n%s", what, n, log.String())
+		}
+	}
+	// A type that is wrong is no empty list.
+	p.do("DEL", k.Matured())
+	p.do("SET", k.Matured(), "x")
+	p.api.cycle(ctx)
+	if err := p.api.Ready(); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Errorf("a cycle over a key of the wrong type: %v", err)
+	}
+}
+
+func TestTablesHaveEveryRow(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	for i := range 2500 {
+		p.do("ZADD", p.db.Keys.Payments(alice), 1_690_000_000+i, fmt.Sprintf("%s:%d", hash(1000+i), 1_500_000_000+i))
+	}
+	p.cycle()
+	w := p.get("/api/accounts/" + checksummed(alice) + "/payments.csv")
+	rows, err := csv.NewReader(w.Body).ReadAll()
+	p.ok(err)
+	if h := w.Header(); len(rows) != 2503 || h.Get("Content-Disposition") != `attachment; filename="payments-`+alice+`.csv"` || h.Get("Content-Type") != "text/csv; charset=utf-8" {
+		t.Fatalf("%d rows, headers %v", len(rows), h)
+	}
+	if got := strings.Join(rows[1], ","); got != "2023-07-22T04:26:40Z,"+hash(1000)+",1.5,1500000000,final,," {
+		t.Errorf("the first row is %s", got)
+	}
+	rows, err = csv.NewReader(p.get("/api/accounts/" + alice + "/rewards.csv").Body).ReadAll()
+	p.ok(err)
+	if len(rows) != 4 || strings.Join(rows[1][1:], ",") != "15000,"+hash(15000)+",block,0.297,297000000,matured" || rows[2][3] != kindUncle || rows[3][6] != stateImmature {
+		t.Errorf("rewards are %v", rows)
+	}
+	rows, err = csv.NewReader(p.get("/api/accounts/" + bob + "/payments.csv").Body).ReadAll()
+	p.ok(err)
+	if got := strings.Join(rows[2], ","); len(rows) != 3 || got != "2023-11-14T21:58:30Z,"+hash(0xb7)+",0.6,600000000,final,19800,21000000000000" {
+		t.Errorf("payments are %v", rows)
+	}
+	if w := p.ask("HEAD", "/api/accounts/"+bob+"/payments.csv"); w.Code != http.StatusOK || w.Body.Len() != 0 {
+		t.Errorf("HEAD: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestPagesAreServedWithAStrictPolicy(t *testing.T) {
+	files := fstest.MapFS{
+		"index.html":               {Data: []byte("<!doctype html>" + strings.Repeat("pool ", 200))},
+		"favicon.svg":              {Data: []byte("<svg/>")},
+		"assets/main-7F3KX2QA.js":  {Data: []byte("let a")},
+		"assets/main-7F3KX2QA.css": {Data: []byte("a{}")},
+	}
+	p := newPool(t, func(_ *Config, parts *Parts) { parts.Pages = files })
+	for _, tc := range []struct{ path, kind, cache, part string }{
+		{"/", "text/html", "no-cache", "doctype"},
+		{"/index.html", "text/html", "no-cache", "doctype"},
+		{"/accounts/" + alice, "text/html", "no-cache", "doctype"},
+		{"/../../x", "text/html", "no-cache", "doctype"},
+		{"/favicon.svg", "image/svg+xml", "no-cache", "svg"},
+		{"/assets/main-7F3KX2QA.js", "text/javascript", "public, max-age=31536000, immutable", "let a"},
+		{"/assets/main-7F3KX2QA.css", "text/css", "public, max-age=31536000, immutable", "a{}"},
+	} {
+		w := p.get(tc.path)
+		h := w.Header()
+		if w.Code != 200 || !strings.HasPrefix(h.Get("Content-Type"), tc.kind) || h.Get("Cache-Control") != tc.cache || !strings.Contains(w.Body.String(), tc.part) {
+			t.Errorf("%s: %d %v %s", tc.path, w.Code, h, w.Body)
+		}
+		if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'self';") || strings.Contains(h.Get("Content-Security-Policy"), "unsafe") ||
+			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: headers %v", tc.path, h)
+		}
+	}
+	if w := p.get("/assets/other.js"); w.Code != http.StatusNotFound {
+		t.Errorf("a file that is not there: %d", w.Code)
+	}
+	if w := p.ask("GET", "/", "Accept-Encoding", "gzip"); w.Header().Get("Content-Encoding") != "gzip" {
+		t.Errorf("not compressed: %v", w.Header())
+	}
+	p.restart()
+	if w := p.get("/"); w.Code != 200 || !strings.Contains(w.Body.String(), "built without the pages") {
+		t.Errorf("without pages: %d %s", w.Code, w.Body)
+	}
+	if _, err := New(testConfig(), Parts{DB: p.db, Pages: fstest.MapFS{}}); err == nil {
+		t.Error("pages without an index are taken")
+	}
+}
+
+// TestAPaymentIsAlwaysInOnePlace runs cycles while payments go through all their
+// states: each is pending or in the history, whenever one looks.
+func TestAPaymentIsAlwaysInOnePlace(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	l, err := p.db.Acquire(ctx, "payouts token", "payouts token", 0)
+	p.ok(err)
+	const many = 60
+	p.book(carol, many*1000)
+	done := make(chan error, 1)
+	go func() {
+		for i := range many {
+			pay := &storage.Payment{ID: fmt.Sprintf("%d-x", 11+i), Kind: storage.ToMiner, Login: carol, Amount: 1000, Time: p.now.Unix() - 1, State: storage.Signed,
+				Account: account, Nonce: uint64(11 + i), Value: util.Shannon(1000).Wei(), Gas: 21000, Attempts: []storage.Attempt{{Raw: []byte{1}}}}
+			pay.Attempts[0].Hash[31], pay.Attempts[0].Hash[0] = byte(i), 9
+			pay.Hash = pay.Attempts[0].Hash
+			if err := l.Open(ctx, "", pay)[0]; err != nil {
+				done <- err
+				return
+			}
+			if err := l.Sent(ctx, p.now.Unix()-1, pay)[0]; err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	seen := int64(0)
+	for ended := false; !ended; {
+		select {
+		case err := <-done:
+			p.ok(err)
+			ended = true
+		default:
+		}
+		p.cycle()
+		var v paymentsView
+		p.ok(json.Unmarshal(p.get("/api/payments").Body.Bytes(), &v))
+		sum := v.PaymentsTotal
+		for _, row := range v.Pending {
+			if row.Amount == 1000 {
+				sum++
+			}
+		}
+		if sum < seen {
+			t.Fatalf("%d payments after %d", sum, seen)
+		}
+		seen = sum
+	}
+	if seen != 5+many {
+		t.Errorf("%d payments at the end, want %d", seen, 5+many)
+	}
+}
