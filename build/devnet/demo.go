@@ -60,6 +60,7 @@ type demo struct {
 	dir, pool string
 	redisAddr string
 	stratum   string // where the pool's miners connect
+	pages     string // HOST:PORT, for a browser
 	chain     chain.Ready
 	rdb       *redis.Client
 	rigs      rigs
@@ -142,18 +143,22 @@ func (d *demo) empty(ctx context.Context) error {
 // writeConfigs writes one configuration for each process: payouts must have one
 // of their own, says the manual.
 func (d *demo) writeConfigs() ([]string, error) {
-	stratum, getwork, err := freePorts()
+	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	d.stratum = stratum
+	d.stratum, d.pages = ports[0], ports[1]
 	var paths []string
 	for name, sections := range map[string]map[string]any{
 		"pool.json": {
 			"upstream": []any{map[string]any{"name": "devnet", "url": d.chain.HTTP, "ws": d.chain.WS}},
 			"proxy": map[string]any{
-				"enabled": true, "listen": getwork, "difficulty": demoDifficulty / demoShares,
-				"stratum": map[string]any{"enabled": true, "listen": stratum},
+				"enabled": true, "listen": ports[2], "difficulty": demoDifficulty / demoShares,
+				"stratum": map[string]any{"enabled": true, "listen": d.stratum},
+			},
+			"api": map[string]any{
+				"enabled": true, "listen": d.pages, "statsCollectInterval": "2s", "hashrateWindow": "1m", "hashrateLargeWindow": "10m",
+				"poolCharts": "*/10 * * * * *", "minerCharts": "*/10 * * * * *", // seconds first
 			},
 			"unlocker": map[string]any{
 				"enabled": true, "daemon": d.chain.HTTP, "interval": "1s",
@@ -186,16 +191,17 @@ func (d *demo) writeConfigs() ([]string, error) {
 	return paths, nil
 }
 
-// freePorts are two addresses that nobody listens on.
-func freePorts() (one, other string, err error) {
-	var l [2]net.Listener
-	for i := range l {
-		if l[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return "", "", fmt.Errorf("find a free port: %w", err)
+// freePorts are addresses that nobody listens on.
+func freePorts(n int) (addrs []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer l[i].Close()
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
 	}
-	return l[0].Addr().String(), l[1].Addr().String(), nil
+	return addrs, nil
 }
 
 func (d *demo) introduce(configs []string) {
@@ -205,11 +211,12 @@ A proof-of-work chain of its own (chain id %d), nothing on it yet: %s
 with this machine's processor: a block every second or two.
 A block matures when it is %d blocks deep; then the rigs are paid, from a threshold
 of 0.5 coins, out of what the pool earned: %s
+THE PAGES: http://%s/  (open them in a browser and watch)
 Redis is empty, at %s; every key will begin with "demo:".
 Running: %s
 Ctrl-C ends everything.
 
-`, d.chain.ChainID, d.chain.HTTP, demoRigs, demoMiners, d.stratum, demoDepth, d.chain.Account.Hex(), d.redisAddr, d.pool+" "+strings.Join(configs, "\n         "+d.pool+" "))
+`, d.chain.ChainID, d.chain.HTTP, demoRigs, demoMiners, d.stratum, demoDepth, d.chain.Account.Hex(), d.pages, d.redisAddr, d.pool+" "+strings.Join(configs, "\n         "+d.pool+" "))
 }
 
 // runPool runs the unmodified binary with each configuration, and looks at Redis
