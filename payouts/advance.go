@@ -8,6 +8,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
@@ -90,8 +91,14 @@ func (t *turn) act(ctx context.Context) error {
 			err = t.void(ctx, p, storage.NonceOwn, fmt.Sprintf("transaction %s failed in block %d", f.Mined.Hash, f.Mined.Block),
 				"the recipient rejected transaction "+f.Mined.Hash.Hex())
 		case voidForeign:
-			err = t.void(ctx, p, storage.NonceForeign(f.Stranger.Hash),
-				fmt.Sprintf("nonce %d was used by transaction %s, which is not ours", p.Nonce, f.Stranger.Hash), "")
+			// The miner may have been paid by it.
+			var owed *Halt
+			if err = t.accountFor(ctx, &f.Stranger.Transaction); err == nil {
+				err = t.void(ctx, p, storage.NonceForeign(f.Stranger.Hash),
+					fmt.Sprintf("nonce %d was used by transaction %s, which is not ours", p.Nonce, f.Stranger.Hash), "")
+			} else if errors.As(err, &owed) {
+				err = nil // findForeign says it, when the others have had their turn
+			}
 		case voidRefused:
 			err = t.voidRefused(ctx, p)
 		case adopt:
@@ -168,7 +175,11 @@ func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
 	if len(ps) == 0 {
 		return nil
 	}
-	for i, err := range t.lease.Final(ctx, t.clock.Now().Unix(), t.heldAmount(), ps...) {
+	held, err := t.heldAmount(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for i, err := range t.lease.Final(ctx, t.clock.Now().Unix(), held, ps...) {
 		p := ps[i]
 		if errors.Is(err, storage.ErrByHand) {
 			continue
@@ -191,15 +202,28 @@ func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
 	return t.lease.Note(ctx, "anchorBlock", top.Block, "anchorHash", top.BlockHash.Hex())
 }
 
-// heldAmount is what stays pending in the totals without a pending row.
-func (t *turn) heldAmount() util.Shannon {
+// heldAmount is what stays pending in the totals without a pending row: of held
+// payments, and of those that will be, because their rows were removed by hand;
+// but not where the operator has moved the money already. A held payment of one's
+// own counts as well.
+func (t *turn) heldAmount(ctx context.Context, own *storage.Payment) (util.Shannon, error) {
 	var sum util.Shannon
 	for _, p := range t.open {
-		if p.State == storage.Held {
+		_, row := t.rows[p.PendingRow()]
+		switch {
+		case p == own && p.State == storage.Held:
 			sum += p.Amount
+		case p != own && p.Kind == storage.ToMiner && !row && (p.State == storage.Held || p.State == storage.Signed):
+			m, err := t.ledger.Miner(ctx, p.Login)
+			if err != nil {
+				return 0, err
+			}
+			if m.Pending >= p.Amount {
+				sum += p.Amount
+			}
 		}
 	}
-	return sum
+	return sum, nil
 }
 
 // void credits a payment back that provably can never happen. The journal
@@ -259,7 +283,12 @@ func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash) er
 		why = "booked by hand"
 	}
 	p.Hash = tx
-	if err := t.lease.Adopt(ctx, p, t.clock.Now().Unix(), t.heldAmount(), why); err != nil {
+	delete(t.strangers, p.ID) // it may have been this one
+	held, err := t.heldAmount(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := t.lease.Adopt(ctx, p, t.clock.Now().Unix(), held, why); err != nil {
 		return err
 	}
 	t.log.Warn("adopted a payment made by hand", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "tx", tx)
@@ -330,8 +359,9 @@ func (t *turn) checkAnchor(ctx context.Context) error {
 
 // reopen takes up a payment again whose nonce the chain does not show as used
 // any more, however deep it was. The journal still has bytes that were buried.
-// One that was credited back cannot be taken up; it is returned.
-func (t *turn) reopen(ctx context.Context, id string) (void *storage.Payment, err error) {
+// One that was credited back cannot be taken up, and one that was paid by hand at
+// another nonce does not need its own; they are returned.
+func (t *turn) reopen(ctx context.Context, id string) (done *storage.Payment, err error) {
 	ps, err := t.ledger.Payments(ctx, id)
 	if err != nil {
 		return nil, err
@@ -343,6 +373,16 @@ func (t *turn) reopen(ctx context.Context, id string) (void *storage.Payment, er
 	case storage.Final:
 	default:
 		return nil, nil
+	}
+	if i := slices.IndexFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == p.Hash }); i >= 0 && p.Attempts[i].ByHand {
+		tx, err := t.chain.TransactionByHash(ctx, p.Hash)
+		switch {
+		case errors.Is(err, rpc.ErrNotFound): // gone with its block
+		case err != nil:
+			return nil, fmt.Errorf("look up transaction %s: %w", p.Hash, err)
+		case tx.Nonce != p.Nonce:
+			return p, nil
+		}
 	}
 	raws := map[common.Hash][]byte{}
 	if err := t.journal.Replay(func(r Record) error {

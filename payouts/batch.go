@@ -75,7 +75,8 @@ func (t *turn) commit(ctx context.Context, ps ...*storage.Payment) error {
 func (t *turn) deliver(ctx context.Context, ps ...*storage.Payment) error {
 	errs := t.offer(ctx, ps)
 	var sent []*storage.Payment
-	var refused error
+	refusals := map[*storage.Payment]*rpc.Refusal{}
+	// All answers count before the first of them is written down, which may fail.
 	for i, p := range ps {
 		var r *rpc.Refusal
 		switch err := errs[i]; {
@@ -85,12 +86,7 @@ func (t *turn) deliver(ctx context.Context, ps ...*storage.Payment) error {
 				sent = append(sent, p)
 			}
 		case errors.As(err, &r) && r.Definitive() && t.fresh[p.ID] && p.Kind == storage.ToMiner:
-			if err := t.refuse(ctx, p, r); err != nil {
-				return err
-			}
-			refused = halt(HaltRefused, "payment %s of %s to %s was refused: %w; payouts stay locked; "+
-				"the next session credits it back and pays it anew (with payouts.autoResolve false: run with RESOLVE_PAYOUT=1)",
-				p.ID, p.Amount.Coins(), p.Login, r)
+			refusals[p] = r
 		case errors.As(err, &r):
 			delete(t.fresh, p.ID)
 			t.refusal(p, r)
@@ -98,6 +94,19 @@ func (t *turn) deliver(ctx context.Context, ps ...*storage.Payment) error {
 			delete(t.fresh, p.ID)
 			t.log.Warn("it is unknown whether the node took the transaction; its bytes go out again", "payment", p.ID, "nonce", p.Nonce, "tx", p.Last().Hash, "err", err)
 		}
+	}
+	var refused error
+	for _, p := range ps {
+		r := refusals[p]
+		if r == nil {
+			continue
+		}
+		if err := t.refuse(ctx, p, r); err != nil {
+			return err
+		}
+		refused = halt(HaltRefused, "payment %s of %s to %s was refused: %w; payouts stay locked; "+
+			"the next session credits it back and pays it anew (with payouts.autoResolve false: run with RESOLVE_PAYOUT=1)",
+			p.ID, p.Amount.Coins(), p.Login, r)
 	}
 	if err := t.book(ctx, sent); err != nil {
 		return err
@@ -277,6 +286,10 @@ func (t *turn) resend(ctx context.Context) error {
 		return nil
 	}
 	slices.SortStableFunc(again, func(a, b *storage.Payment) int { return int(int64(a.Nonce) - int64(b.Nonce)) })
+	// Another process may have the lock by now, and be about to give one of them up.
+	if err := t.lease.Verify(ctx, again...); err != nil {
+		return err
+	}
 	return t.deliver(ctx, again...)
 }
 

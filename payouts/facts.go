@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -137,6 +138,9 @@ func (t *turn) factsOf(ctx context.Context, p *storage.Payment) (facts, error) {
 		} else {
 			delete(t.seen, p.ID)
 		}
+	}
+	if s := t.strangers[p.ID]; s != nil && slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == s.Hash }) {
+		delete(t.strangers, p.ID) // it was adopted since
 	}
 	if s := t.strangers[p.ID]; s != nil && f.Mined == nil {
 		ok, err := t.still(ctx, s.Block, s.BlockHash, false)

@@ -187,6 +187,7 @@ func (t *turn) findForeign(ctx context.Context) error {
 		}
 		t.log.Warn("a transaction of the account is not ours; it is written down", "nonce", n, "tx", tx.Hash, "block", b.Number,
 			"to", addressOf(tx.To), "valueWei", tx.Value)
+		t.meta.NextNonce = max(t.meta.NextNonce, n+1)
 	}
 	t.gaps = false
 	return nil
@@ -205,6 +206,12 @@ func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
 	owner, err := t.ledger.PaymentByHash(ctx, tx.Hash)
 	if err != nil || owner == storage.Ignored {
 		return err
+	}
+	if owner != "" {
+		ps, err := t.ledger.Payments(ctx, owner)
+		if err != nil || ps[0].State != storage.Void {
+			return err // it is booked as what it is
+		}
 	}
 	var owed util.Shannon
 	for _, m := range logins {
@@ -311,13 +318,14 @@ func (t *turn) fillDeadNonces(ctx context.Context) error {
 		}
 		if id := bound[n]; at[n] == nil && id != "" && !strings.Contains(id, ":") {
 			// A payment that was final is not in flight; its own bytes go out again.
-			void, err := t.reopen(ctx, id)
+			done, err := t.reopen(ctx, id)
 			if err != nil {
 				return err
 			}
-			if void != nil {
-				// It was given up because it failed in a block that is gone now.
-				err = t.fill(ctx, n, id, void)
+			if done != nil {
+				// It was given up because it failed in a block that is gone now, or
+				// paid by hand.
+				err = t.fill(ctx, n, id, done)
 			}
 			if err != nil {
 				return err

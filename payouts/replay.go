@@ -24,6 +24,10 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 	for _, p := range open {
 		written[p.ID] = 0
 	}
+	superseded, err := t.supersededVoids()
+	if err != nil {
+		return fmt.Errorf("replay the journal: %w", err)
+	}
 	var chunk []Record
 	put, known := 0, 0
 	clear(t.blocked)
@@ -44,6 +48,9 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 			if n, ok := written[r.Attempt.ID]; ok {
 				written[r.Attempt.ID] = max(n, r.Attempt.Count)
 			}
+		}
+		if r.Void != nil && superseded[r.Void.ID] {
+			return nil
 		}
 		if chunk = append(chunk, r); len(chunk) < replayChunk {
 			return nil
@@ -80,6 +87,25 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 		return nil
 	}
 	return t.journal.Append(missing...)
+}
+
+// supersededVoids are payments that were to be credited back, which a crash kept
+// out of the ledger, and that somebody paid by hand then: the journal has another
+// attempt after the end.
+func (t *turn) supersededVoids() (map[string]bool, error) {
+	superseded := map[string]bool{}
+	err := t.journal.Replay(func(r Record) error {
+		switch {
+		case r.Void != nil:
+			superseded[r.Void.ID] = false
+		case r.Attempt != nil:
+			if _, ended := superseded[r.Attempt.ID]; ended {
+				superseded[r.Attempt.ID] = true
+			}
+		}
+		return nil
+	})
+	return superseded, err
 }
 
 // putBack repeats in the ledger those records that it does not hold, and

@@ -168,7 +168,9 @@ func (t *turn) list(ctx context.Context, s *session) error {
 			s.skip(a.Login, ReasonBooks, t.blocked[a.Login])
 		case p == nil:
 			s.queue = append(s.queue, a)
-		case p.State == storage.Signed || p.State == storage.Held:
+		case p.State == storage.Held:
+			s.skip(a.Login, ReasonHeld, p.Why)
+		case p.State == storage.Signed:
 			s.skip(a.Login, ReasonFlight, "payment "+p.ID+" is not settled yet")
 		default: // sent: it has left the balance, the rest may be paid
 			s.queue = append(s.queue, a)
@@ -382,25 +384,30 @@ func (t *turn) affordable(ps []*storage.Payment, at price) ([]*storage.Payment, 
 
 // openBatch debits the miners. One whose books disagree is set aside; whoever
 // came after him in the batch goes back into the queue, for his nonce is not the
-// next one now.
+// next one now. Each answer counts for itself: what is open is returned, whatever
+// became of the others.
 func (t *turn) openBatch(ctx context.Context, s *session, ps []*storage.Payment) ([]*storage.Payment, error) {
 	if len(ps) == 0 {
 		return nil, nil
 	}
-	errs := t.lease.Open(ctx, "", ps...)
-	i := slices.IndexFunc(errs, func(err error) bool { return err != nil })
-	if i < 0 {
-		t.meta.NextNonce = ps[len(ps)-1].Nonce + 1
-		return ps, nil
+	var opened []*storage.Payment
+	refused := false
+	for i, err := range t.lease.Open(ctx, "", ps...) {
+		switch {
+		case err == nil:
+			opened = append(opened, ps[i])
+			t.meta.NextNonce = ps[i].Nonce + 1
+		case !errors.Is(err, storage.ErrConflict):
+			return nil, err // the next turn writes into the journal what is open
+		case refused:
+			s.requeue(ps[i : i+1])
+		default:
+			refused = true
+			t.log.Error("a miner is set aside", "login", ps[i].Login, "err", err)
+			s.skip(ps[i].Login, ReasonBooks, err.Error())
+		}
 	}
-	if !errors.Is(errs[i], storage.ErrConflict) {
-		return nil, errs[i]
-	}
-	t.log.Error("a miner is set aside", "login", ps[i].Login, "err", errs[i])
-	s.skip(ps[i].Login, ReasonBooks, errs[i].Error())
-	s.requeue(ps[i+1:])
-	t.meta.NextNonce = ps[0].Nonce + uint64(i)
-	return ps[:i], nil
+	return opened, nil
 }
 
 // progress counts what is in blocks and shows it when it changed.

@@ -115,7 +115,7 @@ func (t *turn) prepare(ctx context.Context) error {
 	}
 	if meta.Step < t.known {
 		t.log.Warn("redis went back in time; putting back from the journal what it forgot", "step", meta.Step, "known", t.known)
-		t.replayed = false
+		t.replayed, t.gaps = false, true
 		if err := t.lease.Resync(ctx); err != nil {
 			return err
 		}
