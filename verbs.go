@@ -48,7 +48,7 @@ const hashArg = "HASH"
 var verbs map[string]verb
 
 // verbOrder is the order of --help.
-var verbOrder = []string{"", "check", "run", "plan", "status", "audit", "resolve", "record", "ignore"}
+var verbOrder = []string{"", "check", "run", "plan", "status", "audit", "resolve", "record", "ignore", "forget"}
 
 func init() {
 	verbs = map[string]verb{
@@ -60,6 +60,7 @@ func init() {
 		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit},
 		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve},
 		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record},
+		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget},
 		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore},
 	}
 }
@@ -259,6 +260,10 @@ func ignore(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Ignore(ctx, tx) })
+}
+
+func forget(ctx context.Context, a *app) error {
+	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Forget(ctx, a.args[0]) })
 }
 
 func parseHash(s string) (common.Hash, error) {

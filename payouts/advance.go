@@ -65,7 +65,8 @@ func (t *turn) signs() []any {
 	if err != nil {
 		wallet = util.MaxShannon
 	}
-	return []any{"heartbeat", t.clock.Now().Unix(), "wallet", int64(wallet), "threshold", int64(t.cfg.Threshold), "confirmations", t.cfg.Confirmations}
+	return []any{"heartbeat", t.clock.Now().Unix(), "wallet", int64(wallet), "threshold", int64(t.cfg.Threshold), "confirmations", t.cfg.Confirmations,
+		"settledNonce", t.meta.SettledNonce}
 }
 
 func (p *Payer) depths() depths {
@@ -82,6 +83,8 @@ func (t *turn) act(ctx context.Context) error {
 			return err
 		}
 		switch decide(p, f, t.depths()) {
+		case wait:
+			t.sayLost(p)
 		case bookSent:
 			sent = append(sent, p)
 		case bookFinal:
@@ -179,6 +182,12 @@ func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
 	if err != nil {
 		return err
 	}
+	top := slices.MaxFunc(ps, func(a, b *storage.Payment) int { return int(int64(a.Block) - int64(b.Block)) })
+	if top.Block > t.meta.AnchorBlock { // known before it counts, lest nobody look for a reorg
+		if err := t.lease.Note(ctx, "anchorBlock", top.Block, "anchorHash", top.BlockHash.Hex()); err != nil {
+			return err
+		}
+	}
 	for i, err := range t.lease.Final(ctx, t.clock.Now().Unix(), held, ps...) {
 		p := ps[i]
 		if errors.Is(err, storage.ErrByHand) {
@@ -195,11 +204,7 @@ func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
 		delete(t.fresh, p.ID)
 		t.log.Info("final", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "tx", p.Hash, "block", p.Block)
 	}
-	top := slices.MaxFunc(ps, func(a, b *storage.Payment) int { return int(int64(a.Block) - int64(b.Block)) })
-	if top.Block <= t.meta.AnchorBlock {
-		return nil
-	}
-	return t.lease.Note(ctx, "anchorBlock", top.Block, "anchorHash", top.BlockHash.Hex())
+	return nil
 }
 
 // heldAmount is what stays pending in the totals without a pending row: of held
@@ -207,13 +212,22 @@ func (t *turn) finish(ctx context.Context, ps []*storage.Payment) error {
 // but not where the operator has moved the money already. A held payment of one's
 // own counts as well.
 func (t *turn) heldAmount(ctx context.Context, own *storage.Payment) (util.Shannon, error) {
+	rowless := func(p *storage.Payment) bool {
+		_, row := t.rows[p.PendingRow()]
+		return !row && p.Kind == storage.ToMiner && (p.State == storage.Held || p.State == storage.Signed)
+	}
+	if !slices.ContainsFunc(t.open, rowless) {
+		return 0, nil
+	}
+	if err := t.readRows(ctx); err != nil { // somebody works on them
+		return 0, err
+	}
 	var sum util.Shannon
 	for _, p := range t.open {
-		_, row := t.rows[p.PendingRow()]
 		switch {
 		case p == own && p.State == storage.Held:
 			sum += p.Amount
-		case p != own && p.Kind == storage.ToMiner && !row && (p.State == storage.Held || p.State == storage.Signed):
+		case p != own && rowless(p):
 			m, err := t.ledger.Miner(ctx, p.Login)
 			if err != nil {
 				return 0, err
@@ -374,7 +388,7 @@ func (t *turn) reopen(ctx context.Context, id string) (done *storage.Payment, er
 	default:
 		return nil, nil
 	}
-	if i := slices.IndexFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == p.Hash }); i >= 0 && p.Attempts[i].ByHand {
+	if i := slices.IndexFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == p.Hash }); i >= 0 && p.Attempts[i].Elsewhere() {
 		tx, err := t.chain.TransactionByHash(ctx, p.Hash)
 		switch {
 		case errors.Is(err, rpc.ErrNotFound): // gone with its block

@@ -17,6 +17,8 @@
 //   - decide.go  which step that is: a pure function of the facts
 //   - facts.go   the facts: what the chain did with our nonces
 //   - foreign.go transactions of the account that are not ours, and fillers
+//   - strays.go  nonces that the chain has consumed and the ledger cannot explain
+//   - forget.go  payments made by hand that can never be mined
 //   - journal.go the append-only file that survives a Redis that forgets
 //   - replay.go  putting back what Redis forgot
 //   - signers.go who signs: the node, a keystore file, an external signer

@@ -55,13 +55,14 @@ type Payer struct {
 	// messages, never money.
 	known       uint64               // the ledger's last step
 	replayed    bool                 // the journal was compared with the ledger
-	gaps        bool                 // look for nonces bound to nothing: not done yet, or something was put back
+	ours        map[string]bool      // payments that were in flight and not made by hand
 	view        view                 // the last look at the chain
 	seen        map[string]*mined    // by payment
 	strangers   map[string]*stranger // by payment
 	fresh       map[string]bool      // payments of which every offer so far was answered
 	deadSince   map[uint64]uint64    // nonce → head when nothing was seen to use it
 	scanned     map[uint64]uint64    // nonce → the block where the search for its transaction goes on, downwards
+	located     map[uint64]located   // by nonce
 	resentAt    common.Hash
 	resentBlock uint64
 	window      int
@@ -71,6 +72,7 @@ type Payer struct {
 	blocked     map[string]string     // logins whose payment the journal knows and the ledger refuses
 	givenUp     map[string]VoidRecord // by payment: journalled, but not in the ledger yet
 	asideSaid   map[string]string     // by payment: why it is set aside
+	lostSaid    map[string]bool       // by payment: that its transaction, made by hand, is in no block
 	saidDear    string                // what the last warning of a fee above the limit was about
 }
 
@@ -87,8 +89,8 @@ func New(cfg Config, parts Parts) (*Payer, error) {
 	p := &Payer{cfg: cfg, account: account, schedule: schedule,
 		ledger: parts.Ledger, chain: parts.Chain, signer: parts.Signer, journal: parts.Journal,
 		clock: parts.Clock, log: parts.Log, owner: parts.Owner, coin: parts.Coin,
-		seen: map[string]*mined{}, strangers: map[string]*stranger{}, fresh: map[string]bool{}, deadSince: map[uint64]uint64{}, scanned: map[uint64]uint64{}, asideSaid: map[string]string{}, givenUp: map[string]VoidRecord{}, blocked: map[string]string{},
-		window: cfg.Window, gaps: true}
+		seen: map[string]*mined{}, strangers: map[string]*stranger{}, fresh: map[string]bool{}, deadSince: map[uint64]uint64{}, scanned: map[uint64]uint64{}, located: map[uint64]located{}, asideSaid: map[string]string{}, givenUp: map[string]VoidRecord{}, blocked: map[string]string{},
+		window: cfg.Window, ours: map[string]bool{}, lostSaid: map[string]bool{}}
 	if p.clock == nil {
 		p.clock = wallClock{}
 	}

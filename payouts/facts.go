@@ -71,7 +71,7 @@ func (t *turn) findMined(ctx context.Context) error {
 	var hashes []common.Hash
 	var owners []*storage.Payment
 	for _, p := range t.open {
-		if p.Nonce >= t.view.Nonce && !p.Last().ByHand {
+		if p.Nonce >= t.view.Nonce && !p.Last().Elsewhere() {
 			delete(t.seen, p.ID)
 			delete(t.strangers, p.ID)
 			continue
@@ -100,7 +100,7 @@ func (t *turn) findMined(ctx context.Context) error {
 		}
 	}
 	for _, p := range t.open {
-		if p.Nonce < t.view.Nonce && t.seen[p.ID] == nil && !unsure[p.ID] && !p.Last().ByHand {
+		if p.Nonce < t.view.Nonce && t.seen[p.ID] == nil && !unsure[p.ID] && !p.Last().Elsewhere() {
 			if err := t.findStranger(ctx, p); err != nil {
 				return err
 			}

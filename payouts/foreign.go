@@ -20,10 +20,22 @@ import (
 // when the node keeps no old state to narrow it down.
 const scanLimit = 5000
 
+// located is where a search ended, so that it need not be made again.
+type located struct {
+	tx    *rpc.Transaction
+	block *rpc.Block
+}
+
 // locate finds the transaction of our account with the nonce, which the chain
 // has consumed, in the blocks from low on. It returns nil when it is not there,
 // and a [Halt] when the search goes on another time.
 func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction, *rpc.Block, error) {
+	if l, ok := t.located[nonce]; ok {
+		if there, err := t.canonical(ctx, l.block.Number, l.block.Hash); err != nil || there {
+			return l.tx, l.block, err
+		}
+		delete(t.located, nonce)
+	}
 	low, high, err := t.bracket(ctx, nonce, low)
 	if err != nil {
 		return nil, nil, fmt.Errorf("search the transaction with nonce %d: %w", nonce, err)
@@ -43,9 +55,11 @@ func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction,
 			return nil, nil, fmt.Errorf("search the transaction with nonce %d in block %d: %w", nonce, n, err)
 		}
 		for i := range b.Transactions {
-			if tx := &b.Transactions[i]; tx.From == t.account && tx.Nonce == nonce {
+			if tx := b.Transactions[i]; tx.From == t.account && tx.Nonce == nonce {
 				delete(t.scanned, nonce)
-				return tx, &b, nil
+				b.Transactions = nil
+				t.located[nonce] = located{&tx, &b}
+				return &tx, &b, nil
 			}
 		}
 		if n == 0 {
@@ -108,6 +122,10 @@ func (t *turn) findStranger(ctx context.Context, p *storage.Payment) error {
 	if slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == tx.Hash }) {
 		return nil // ours; the node has no receipt of it yet
 	}
+	// Nothing is believed of a ledger that has gone back since it was read.
+	if err := t.lease.Verify(ctx); err != nil {
+		return err
+	}
 	last := p.Last()
 	switch {
 	case last.Hash == (common.Hash{}) && matches(p, tx):
@@ -117,7 +135,7 @@ func (t *turn) findStranger(ctx context.Context, p *storage.Payment) error {
 	case p.Kind == storage.ToMiner && addressOf(tx.To) == p.To && tx.Value.Cmp(p.Value) == 0 && len(tx.Input) == 0:
 		// The operator repeated our payment by hand with our nonce.
 		t.log.Warn("a payment was repeated by hand with its own nonce; taking it for ours", "payment", p.ID, "login", p.Login, "tx", tx.Hash)
-		p.Attempts = append(p.Attempts, storage.Attempt{Hash: tx.Hash, ByHand: true, AtBlock: b.Number})
+		p.Attempts = append(p.Attempts, storage.Attempt{Hash: tx.Hash, ByHand: true, OwnNonce: true, AtBlock: b.Number})
 		if err := t.journal.Append(Record{Attempt: &AttemptRecord{ID: p.ID, Count: len(p.Attempts), Attempt: *p.Last()}}); err != nil {
 			return err
 		}
@@ -155,41 +173,15 @@ func (t *turn) findForeign(ctx context.Context) error {
 		return halt(HaltReorg, "the chain was reorganised below the first nonce of this ledger: account %s has used %d nonces, the ledger begins at %d; "+
 			"send the transactions again that are gone, from nonce %d on", t.account.Hex(), t.view.Nonce, t.meta.FirstNonce, t.view.Nonce)
 	}
-	from := t.meta.NextNonce
-	var unknown []uint64
-	if t.gaps {
-		bound, err := t.ledger.NoncesFrom(ctx, t.account, t.meta.FirstNonce, t.meta.NextNonce)
-		if err != nil {
+	strays, err := t.strays(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range strays {
+		if err := t.claim(ctx, s); err != nil {
 			return err
-		}
-		for n := t.meta.FirstNonce; n < min(t.meta.NextNonce, t.view.Nonce); n++ {
-			if bound[n] == "" {
-				unknown = append(unknown, n)
-			}
 		}
 	}
-	for n := from; n < t.view.Nonce; n++ {
-		unknown = append(unknown, n)
-	}
-	for _, n := range unknown {
-		tx, b, err := t.locate(ctx, n, 0)
-		if err != nil {
-			return err
-		}
-		if tx == nil {
-			return fmt.Errorf("nonce %d of account %s is used, but the node shows no transaction with it: %w", n, t.account, rpc.ErrUnknown)
-		}
-		if err := t.accountFor(ctx, tx); err != nil {
-			return err
-		}
-		if err := t.lease.Foreign(ctx, t.account, n, tx.Hash); err != nil {
-			return err
-		}
-		t.log.Warn("a transaction of the account is not ours; it is written down", "nonce", n, "tx", tx.Hash, "block", b.Number,
-			"to", addressOf(tx.To), "valueWei", tx.Value)
-		t.meta.NextNonce = max(t.meta.NextNonce, n+1)
-	}
-	t.gaps = false
 	return nil
 }
 
@@ -204,7 +196,7 @@ func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
 		return err
 	}
 	owner, err := t.ledger.PaymentByHash(ctx, tx.Hash)
-	if err != nil || owner == storage.Ignored {
+	if err != nil || owner == storage.Ignored || owner == storage.Recorded {
 		return err
 	}
 	if owner != "" {

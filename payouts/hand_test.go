@@ -427,3 +427,74 @@ func TestARefusedRecordIsNotInTheJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A reorg takes a foreign transaction away, and another one, a payout by hand,
+// comes in its place.
+func TestAForeignTransactionIsLookedForUntilNoReorgReachesIt(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	p.include(1, common.HexToAddress("0xc01d"), coin)
+	p.mustSession() // it is written down
+	p.chain.Reorg(1, false)
+	p.chain.Forget()
+	p.credit(login(2), coin)
+	p.include(1, address(login(2)), coin)
+	_, err := p.session()
+	wantHalt(t, err, HaltUnaccounted)
+	p.settleUnaccounted(record)
+	p.settle()
+	p.wantReceived(login(2), coin)
+	p.audit()
+}
+
+// A transaction that was recorded as a payment of its own is not taken for the
+// one whose row is missing.
+func TestARecordedTransactionIsNoEvidenceForAnotherPayment(t *testing.T) {
+	p := newPool(t)
+	p.mustSession()
+	p.credit(login(1), coin)
+	p.include(0, address(login(1)), coin)
+	p.settleUnaccounted(record)
+	p.stuck()
+	p.redis.CLI(t, fmt.Sprintf(`ZREM "eth:payments:pending" "%s:%d"`, login(1), coin))
+	p.mustSession()
+	p.wantLog("payment held until you decide")
+	p.wantBooks(login(1), 0, coin, coin)
+}
+
+// The operator's transaction in place of a payment is lost.
+func TestAPaymentByHandThatIsNeverMinedCanBeForgotten(t *testing.T) {
+	p := newPool(t)
+	p.stuck()
+	open, _, err := p.db().Inflight(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := open[0].ID
+	p.writeDown(open[0].Time, common.HexToHash("0xdead").Hex(), login(1))
+	p.mustSession()
+	p.wantBooks(login(1), 0, 0, coin)
+	forget := func() error {
+		payer, stop := p.start()
+		defer stop()
+		return payer.Forget(context.Background(), id)
+	}
+	if err := forget(); err == nil || !strings.Contains(err.Error(), "could be mined until another one has used that nonce") {
+		t.Errorf("its own transaction could be mined: error is %v", err)
+	}
+	for range 60 {
+		p.chain.Mine(1)
+		p.mustSession()
+	}
+	p.wantLog("forget " + id)
+	if err := forget(); err != nil {
+		t.Fatal(err)
+	}
+	p.wantBooks(login(1), coin, 0, 0)
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(1), coin)
+	p.audit()
+}

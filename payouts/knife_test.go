@@ -262,8 +262,8 @@ func (l cutLease) Reinstate(ctx context.Context, ps ...*storage.Payment) []error
 	return all(l.k, "Reinstate", ps, func(ps ...*storage.Payment) []error { return l.Lease.Reinstate(ctx, ps...) })
 }
 
-func (l cutLease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash) error {
-	return write(l.k, "Foreign", func() error { return l.Lease.Foreign(ctx, account, nonce, tx) })
+func (l cutLease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error {
+	return write(l.k, "Foreign", func() error { return l.Lease.Foreign(ctx, account, nonce, tx, was) })
 }
 
 func (l cutLease) Reject(ctx context.Context, login, why string) error {

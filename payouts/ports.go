@@ -53,7 +53,7 @@ type Lease interface {
 	Unhold(ctx context.Context, p *storage.Payment) error
 	Reinstate(ctx context.Context, ps ...*storage.Payment) []error
 	Ignore(ctx context.Context, tx common.Hash) error
-	Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash) error
+	Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error
 	Reject(ctx context.Context, login, why string) error
 	Bury(ctx context.Context, ps ...*storage.Payment) error
 	CreditBackOld(ctx context.Context, r storage.PendingRow) error

@@ -69,7 +69,6 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 	}
 	if put > 0 {
 		t.log.Warn("redis had forgotten what the journal knows; it was put back", "records", put)
-		t.gaps = true
 	}
 	var missing []Record
 	for _, p := range open {

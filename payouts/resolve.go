@@ -412,9 +412,12 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		if amount == 0 {
 			return fmt.Errorf("transaction %s moved nothing", tx)
 		}
-		if owner, err := t.ledger.PaymentByHash(ctx, tx); err != nil {
+		switch owner, err := t.ledger.PaymentByHash(ctx, tx); {
+		case err != nil:
 			return err
-		} else if owner != "" {
+		case owner == storage.Ignored:
+			return fmt.Errorf("transaction %s was said to be no payout before", tx)
+		case owner != "" && owner != storage.Recorded:
 			return fmt.Errorf("transaction %s is payment %s of the pool, which is booked already", tx, owner)
 		}
 		if failed, err := t.failed(ctx, tx); err != nil {
@@ -454,7 +457,7 @@ func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
 		if b := bound[found.Nonce]; b != "" && !strings.Contains(b, ":") {
 			err = t.lease.Ignore(ctx, tx)
 		} else {
-			err = t.lease.Foreign(ctx, t.account, found.Nonce, tx)
+			err = t.lease.Foreign(ctx, t.account, found.Nonce, tx, "")
 		}
 		if err != nil {
 			return err

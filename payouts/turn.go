@@ -115,11 +115,14 @@ func (t *turn) prepare(ctx context.Context) error {
 	}
 	if meta.Step < t.known {
 		t.log.Warn("redis went back in time; putting back from the journal what it forgot", "step", meta.Step, "known", t.known)
-		t.replayed, t.gaps = false, true
+		t.replayed = false
 		if err := t.lease.Resync(ctx); err != nil {
 			return err
 		}
 		t.known = meta.Step
+	}
+	if meta.Step > t.known {
+		t.replayed = false // another process was at work, with a journal of its own perhaps
 	}
 	if meta.ChainID == 0 && t.resolving {
 		// The ledger begins with the next normal start.
@@ -231,6 +234,10 @@ func (t *turn) read(ctx context.Context) error {
 	if t.open, t.unread, err = t.ledger.Inflight(ctx); err != nil {
 		return err
 	}
+	return t.readRows(ctx)
+}
+
+func (t *turn) readRows(ctx context.Context) error {
 	rows, bad, err := t.ledger.Pending(ctx)
 	if err != nil {
 		return err

@@ -133,6 +133,22 @@ func (k Keys) Extranonces() string { return k.coin + ":extranonces" }
 // pools, one member a share. It is read, never written.
 func (k Keys) Hashrate() string { return k.coin + ":hashrate" }
 
+// HashrateOf is the zset DIFFICULTY:WORKER:MS by unix s of one miner of the
+// existing pools. It is only swept.
+func (k Keys) HashrateOf(login string) string { return k.coin + ":hashrate:" + login }
+
+// The API writes the charts, under the keys of open-etc-pool and
+// open-etc-pool-friends.
+
+// ChartPool is the zset TIME:HASHRATE:MINERS by unix s, hashes per second.
+func (k Keys) ChartPool() string { return k.coin + ":charts:pool" }
+
+// ChartDifficulty is the zset TIME:DIFFICULTY by unix s, of the network.
+func (k Keys) ChartDifficulty() string { return k.coin + ":charts:difficulty" }
+
+// ChartMiner is the zset TIME:HASHRATE by unix s, of one miner. It expires.
+func (k Keys) ChartMiner(login string) string { return k.coin + ":charts:miner:" + login }
+
 // The unlocker writes the next two, payouts those after them.
 
 // Splits is the hash HEIGHT:HASH → how a block's reward was divided, to the last

@@ -353,10 +353,11 @@ func (l *Lease) hold(ctx context.Context, p *Payment, to State, why string) erro
 		[]string{l.db.Keys.Payment(p.ID), l.db.Keys.PaymentsPending()}, []any{p.ID, string(to), p.Login, p.Amount.String(), why}})
 }
 
-// Foreign writes down a transaction of the account that is not ours.
-func (l *Lease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash) error {
+// Foreign writes down a transaction of the account that is not ours. was is the
+// payment that has the nonce but was made by hand with another one, or "".
+func (l *Lease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error {
 	return l.one(ctx, call{fmt.Sprintf("record foreign transaction at nonce %d", nonce), foreignScript,
-		[]string{l.db.Keys.Nonces(account)}, []any{nonce, tx.Hex()}})
+		[]string{l.db.Keys.Nonces(account)}, []any{nonce, tx.Hex(), was}})
 }
 
 // Reject marks a recipient that does not accept payments; an empty why clears
@@ -425,6 +426,10 @@ func (l *Lease) record(ctx context.Context, login string, amount util.Shannon, t
 
 // Ignored is what a transaction belongs to that the operator knows for no payout.
 const Ignored = "ignored"
+
+// Recorded is what a transaction belongs to that was recorded as made by hand: it
+// is no evidence that another payment was.
+const Recorded = "recorded"
 
 // Ignore writes down that a transaction which used a payment's nonce was no
 // payout, see [DB.PaymentByHash].

@@ -91,7 +91,14 @@ type Attempt struct {
 	Refused string `json:"refused,omitempty"`
 	// ByHand marks a transaction that the operator sent and wrote down.
 	ByHand bool `json:"byHand,omitempty"`
+	// OwnNonce says of one made by hand that it has the payment's nonce: either it
+	// or another attempt can be mined.
+	OwnNonce bool `json:"ownNonce,omitempty"`
 }
+
+// Elsewhere says that the attempt was made by hand with a nonce that nobody knows
+// or that is not the payment's.
+func (a Attempt) Elsewhere() bool { return a.ByHand && !a.OwnNonce }
 
 // PriceWei is the most the attempt pays per gas.
 func (a Attempt) PriceWei() *big.Int {

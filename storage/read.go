@@ -29,8 +29,10 @@ type Meta struct {
 	Account    common.Address
 	FirstNonce uint64 // the first one that is ours
 	NextNonce  uint64 // the next one to bind
-	Step       uint64 // counts every change of the ledger
-	Since      int64  // unix seconds of the first use
+	// SettledNonce is the first one of which it may still change what used it.
+	SettledNonce uint64
+	Step         uint64 // counts every change of the ledger
+	Since        int64  // unix seconds of the first use
 
 	AnchorBlock uint64 // the highest block that made a payment final
 	AnchorHash  common.Hash
@@ -118,6 +120,7 @@ func (db *DB) Meta(ctx context.Context) (Meta, error) {
 	if m["chainId"] != "" {
 		meta.ChainID, meta.Genesis, meta.Account = r.uint("chainId"), r.hash("genesis"), r.address("account")
 		meta.FirstNonce, meta.NextNonce, meta.Since = r.uint("firstNonce"), r.uint("nextNonce"), r.int("since")
+		meta.SettledNonce = r.uintOr0("settledNonce")
 	}
 	if m["anchorBlock"] != "" {
 		meta.AnchorBlock, meta.AnchorHash = r.uint("anchorBlock"), r.hash("anchorHash")

@@ -100,17 +100,17 @@ func TestARecordThatCannotBeReadIsAnErrorThatNamesIt(t *testing.T) {
 func TestTheLedgersOwnRow(t *testing.T) {
 	b := newBooks(t)
 	key := b.db.Keys.Meta()
-	b.ok(b.lease.Note(ctx, "heartbeat", later, "halt", "why", "anchorBlock", 5, "anchorHash", block.Hex(), "sessionAmount", 12,
+	b.ok(b.lease.Note(ctx, "heartbeat", later, "halt", "why", "settledNonce", 7, "anchorBlock", 5, "anchorHash", block.Hex(), "sessionAmount", 12,
 		"nextSession", later+60, "threshold", 500, "confirmations", 9, "wallet", 77, "paused", "holiday", "auditTime", later, "auditFindings", 2))
 	m, err := b.db.Meta(ctx)
 	b.ok(err)
-	want := Meta{ChainID: 61, Genesis: genesis, Account: account, FirstNonce: first, NextNonce: first, Step: 1, Since: opened,
+	want := Meta{ChainID: 61, Genesis: genesis, Account: account, FirstNonce: first, NextNonce: first, SettledNonce: 7, Step: 1, Since: opened,
 		AnchorBlock: 5, AnchorHash: block, Halt: "why", Heartbeat: later, Session: Session{Amount: 12},
 		NextSession: later + 60, Threshold: 500, Confirmations: 9, Wallet: 77, Paused: "holiday", AuditTime: later, AuditFindings: 2}
 	if m != want {
 		t.Errorf("%+v, want %+v", m, want)
 	}
-	for field, value := range map[string]string{"step": "x", "chainId": "-1", "genesis": "0x1", "account": "me", "firstNonce": "", "nextNonce": "1.5",
+	for field, value := range map[string]string{"step": "x", "chainId": "-1", "genesis": "0x1", "account": "me", "firstNonce": "", "nextNonce": "1.5", "settledNonce": "x",
 		"since": "today", "anchorBlock": "x", "anchorHash": "0xgg", "heartbeat": "x", "sessionStarted": "x", "sessionPaid": "-1", "sessionAmount": "1e9",
 		"nextSession": "soon", "threshold": "x", "confirmations": "x", "wallet": "1.5", "auditTime": "x", "auditFindings": "-1"} {
 		b.begin()

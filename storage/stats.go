@@ -521,17 +521,6 @@ func (db *DB) CreditsOf(ctx context.Context, login string, blocks []Block) ([]ut
 	return out, nil
 }
 
-// The keys of charts are open-etc-pool's and open-etc-pool-friends'.
-
-// ChartPool is the zset TIME:HASHRATE:MINERS by time.
-func (k Keys) ChartPool() string { return k.coin + ":charts:pool" }
-
-// ChartDifficulty is the zset TIME:DIFFICULTY by time, of the network.
-func (k Keys) ChartDifficulty() string { return k.coin + ":charts:difficulty" }
-
-// ChartMiner is the zset TIME:HASHRATE by time; it expires.
-func (k Keys) ChartMiner(login string) string { return k.coin + ":charts:miner:" + login }
-
 // chartLife is how long a miner's chart outlives its last point.
 const chartLife = 48 * time.Hour
 
@@ -668,10 +657,6 @@ func (db *DB) Sweep(ctx context.Context, before time.Time) (int64, error) {
 	}
 	return removed, nil
 }
-
-// HashrateOf is the zset DIFFICULTY:WORKER:MS by unix s of one miner of the
-// existing pools. It is only swept.
-func (k Keys) HashrateOf(login string) string { return k.coin + ":hashrate:" + login }
 
 // keysOfLogins lists the keys of the prefix that go on with a login.
 func (db *DB) keysOfLogins(ctx context.Context, prefix string) ([]string, error) {

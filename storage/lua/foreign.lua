@@ -1,6 +1,7 @@
 -- foreign: a transaction that is not ours used up a nonce.
 -- KEYS[3] nonces
--- ARGV[3] nonce   ARGV[4] its hash
+-- ARGV[3] nonce   ARGV[4] its hash   ARGV[5] the payment whose the nonce was and that
+-- was made with another one, or ''
 local bad = wrongtype('hash', KEYS[3])
 local next = redis.call('HGET', KEYS[2], 'nextNonce') or ''
 if not shannon(next) then bad = bad or KEYS[2] .. ' field nextNonce is not a nonce' end
@@ -8,7 +9,7 @@ if bad then return refuse('CONFLICT', bad) end
 local bound = redis.call('HGET', KEYS[3], ARGV[3]) or ''
 local value = 'foreign:' .. ARGV[4]
 if bound == value then return refuse('ALREADY') end
-if bound ~= '' and not string.match(bound, '^foreign:') and not string.match(bound, '^dead:') then
+if bound ~= '' and bound ~= ARGV[5] and not string.match(bound, '^foreign:') and not string.match(bound, '^dead:') then
   return refuse('CONFLICT', 'nonce ' .. ARGV[3] .. ' is bound to ' .. bound)
 end
 if bound == '' and tonumber(ARGV[3]) > tonumber(next) then return refuse('CONFLICT', 'nonce ' .. ARGV[3] .. ' is beyond the next one') end

@@ -15,4 +15,5 @@ if account and redis.call('ZCARD', KEYS[3]) > 0 then
 end
 redis.call('HSET', KEYS[2], 'chainId', ARGV[3], 'genesis', ARGV[4], 'account', ARGV[5],
   'firstNonce', ARGV[6], 'nextNonce', ARGV[6], 'since', ARGV[7])
+redis.call('HDEL', KEYS[2], 'settledNonce')
 return done()

@@ -6,7 +6,7 @@ local row = ARGV[5] .. ':' .. ARGV[3] .. ':' .. ARGV[4]
 local bad = wrongtype('zset', KEYS[5], KEYS[6]) or wrongtype('hash', KEYS[7])
 if bad then return refuse('CONFLICT', bad) end
 if redis.call('ZSCORE', KEYS[5], row) then return refuse('ALREADY') end
-bad = taken(KEYS[7], ARGV[5], '') or unmovable(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
+bad = taken(KEYS[7], ARGV[5], 'recorded') or unmovable(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
 if bad then return refuse('CONFLICT', bad) end
 -- A transaction pays once: not somebody else, and no other amount.
 for from = 0, redis.call('ZCARD', KEYS[5]) - 1, 1000 do
@@ -18,4 +18,5 @@ if ARGV[7] == '1' then return refuse('OK') end
 move(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
 redis.call('ZADD', KEYS[5], ARGV[6], row)
 redis.call('ZADD', KEYS[6], ARGV[6], ARGV[5] .. ':' .. ARGV[4])
+redis.call('HSET', KEYS[7], ARGV[5], 'recorded')
 return done()
