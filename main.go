@@ -56,24 +56,24 @@ func main() {
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the process at once
 	})
-	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // command carries out one command line and returns the exit status.
-func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	path, verb, rest, err := parseArgs(args)
+func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	l, err := parseArgs(args)
 	if errors.Is(err, errHelp) {
 		fmt.Fprint(stdout, usage())
 		return exitOK
 	}
 	if err == nil {
-		verb, err = withResolve(verb)
+		l, err = withResolve(l)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%v\ntry: open-ethereum-pool --help\n", err)
 		return exitUsage
 	}
-	cfg, src, err := LoadConfig(path)
+	cfg, src, err := LoadConfig(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w\ntry: open-ethereum-pool --help", err)
 	}
@@ -89,10 +89,10 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if cfg.Threads > 0 {
 		runtime.GOMAXPROCS(cfg.Threads)
 	}
-	a := &app{cfg: cfg, src: src, path: path, log: log, out: stdout, args: rest}
+	a := &app{cfg: cfg, src: src, path: l.path, log: log, out: stdout, in: stdin, args: l.args, options: l.options}
 	done := a.endInTime(ctx, shutdownTimeout, os.Exit)
 	defer done()
-	err = verbs[verb].run(ctx, a)
+	err = verbs[l.verb].run(ctx, a)
 	return status(ctx, log, src, err)
 }
 

@@ -28,7 +28,7 @@ const (
 func say(t *testing.T, args ...string) (status int, text string) {
 	t.Helper()
 	var out bytes.Buffer
-	status = command(t.Context(), args, &out, &out)
+	status = command(t.Context(), args, strings.NewReader(""), &out, &out)
 	return status, out.String()
 }
 
@@ -38,8 +38,11 @@ func TestAWrongCommandLineIsStatus2(t *testing.T) {
 	for _, tc := range []struct{ name, args, want string }{
 		{"nothing and no configuration", "", "open config.json: no such file or directory"},
 		{"a configuration that is not there", "nowhere.json status", "open nowhere.json: no such file"},
-		{"an unknown verb", "pool.json pay", `unknown verb "pay", want one of check, run, plan`},
+		{"an unknown verb", "pool.json pay", `unknown verb "pay", want one of check, doctor, run, plan`},
 		{"an option", "--force", `unknown option "--force"`},
+		{"an option of another verb", "pool.json hold 0x1 --json", "hold takes no --json"},
+		{"a reason that is none", "hold 0x1 --reason", "--reason wants a text"},
+		{"one argument of two", "export 2026-01-01", "export takes 2 arguments (FROM TO), got 1"},
 		{"an argument too many", "plan now", "plan takes no argument, got 1"},
 		{"an argument too few", "record", "record takes 1 argument (HASH), got 0"},
 		{"a hash that is too short", "record 0x12", `record: "0x12" is no transaction hash, want 0x and 64 hex digits`},

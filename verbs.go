@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -29,8 +32,10 @@ type app struct {
 	src  *util.Source // where the configuration's keys stand
 	path string
 	log  *slog.Logger
+	in   io.Reader // where an operator answers
 	out  io.Writer
 	args []string
+	options
 	busy activities // for the word on what did not end in time
 
 	monitor *api.Monitor // nil unless metrics.enabled
@@ -40,6 +45,7 @@ type app struct {
 type verb struct {
 	args, help string
 	run        func(context.Context, *app) error
+	takes      string // the options, beside --reason, which all verbs take that change something
 }
 
 // hashArg is a transaction's hash.
@@ -48,20 +54,28 @@ const hashArg = "HASH"
 var verbs map[string]verb
 
 // verbOrder is the order of --help.
-var verbOrder = []string{"", "check", "run", "plan", "status", "audit", "resolve", "record", "ignore", "forget"}
+var verbOrder = []string{"", "check", "doctor", "run", "plan", "status", "explain", "audit", "export",
+	"hold", "release", "pause", "resume", "resolve", "record", "ignore", "forget"}
 
 func init() {
 	verbs = map[string]verb{
-		"":        {"", "run every module that the configuration enables, until SIGTERM", serve},
-		"check":   {"", "validate the configuration and exit", check},
-		"run":     {"", "one payout session, then exit with a telling status", runOnce},
-		"plan":    {"", "what a session would pay and what blocks whom; writes nothing", plan},
-		"status":  {"", "lock, session, payments in flight, totals; writes nothing", showStatus},
-		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit},
-		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve},
-		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record},
-		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget},
-		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore},
+		"":        {"", "run every module that the configuration enables, until SIGTERM", serve, ""},
+		"check":   {"", "validate the configuration and exit", check, ""},
+		"doctor":  {"", "look at Redis, nodes, signer, clocks, disk and secrets, and say how to mend what is wrong", doctor, "json"},
+		"run":     {"", "one payout session, then exit with a telling status", runOnce, ""},
+		"plan":    {"", "what a session would pay and what blocks whom; writes nothing", plan, "json"},
+		"status":  {"", "lock, session, payments in flight, totals; writes nothing", showStatus, "json"},
+		"explain": {"LOGIN", "why and when a miner is paid, from shares to payments; writes nothing", explain, "json"},
+		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit, "json"},
+		"export":  {"FROM TO", "payments from one day to before another (2026-01-31), as CSV", export, ""},
+		"hold":    {"LOGIN", "do not pay a miner until release", hold, "reason"},
+		"release": {"LOGIN", "pay a miner again", release, "reason"},
+		"pause":   {"", "pay nobody until resume; what is in flight goes on", pause, "reason"},
+		"resume":  {"", "pay again", resume, "reason"},
+		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve, "reason yes"},
+		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record, "reason"},
+		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore, "reason yes"},
+		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget, "reason yes"},
 	}
 }
 
@@ -72,7 +86,7 @@ var (
 
 func usage() string {
 	var b strings.Builder
-	b.WriteString("usage: open-ethereum-pool [config.json] [verb] [arguments]\n\n")
+	b.WriteString("usage: open-ethereum-pool [config.json] [verb] [arguments] [options]\n\n")
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, name := range verbOrder {
 		v := verbs[name]
@@ -83,6 +97,10 @@ func usage() string {
 	}
 	_ = w.Flush() // a Builder takes everything
 	b.WriteString(`
+--json        print for programs (doctor, plan, status, explain, audit)
+--reason TEXT why; it is written down with your name (hold to forget)
+--yes         do not ask (resolve, ignore, forget)
+
 The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)
 in the environment is the verb resolve.
 
@@ -92,62 +110,111 @@ are halted, 4 some who were due could not be paid, 5 interrupted
 	return b.String()
 }
 
-// parseArgs reads [config.json] [verb] [arguments].
-func parseArgs(args []string) (path, name string, rest []string, err error) {
-	path = "config.json"
-	for _, a := range args {
-		if a == "-h" || a == "--help" || a == "-help" || a == "help" {
-			return "", "", nil, errHelp
-		}
-		if strings.HasPrefix(a, "-") {
-			return "", "", nil, fmt.Errorf("unknown option %q", a)
-		}
+// line is a command line.
+type line struct {
+	path, verb string
+	args       []string
+	options
+}
+
+// options are what may stand anywhere on a command line.
+type options struct {
+	json   bool
+	yes    bool
+	reason string
+}
+
+// parseArgs reads [config.json] [verb] [arguments] [options].
+func parseArgs(args []string) (line, error) {
+	l := line{path: "config.json"}
+	args, given, err := l.take(args)
+	if err != nil {
+		return line{}, err
 	}
 	if len(args) > 0 {
 		if _, isVerb := verbs[args[0]]; !isVerb || args[0] == "" {
-			path, args = args[0], args[1:]
+			l.path, args = args[0], args[1:]
 		}
 	}
 	if len(args) > 0 {
-		name, rest = args[0], args[1:]
+		l.verb, l.args = args[0], args[1:]
 	}
-	v, ok := verbs[name]
+	v, ok := verbs[l.verb]
 	if !ok {
-		return "", "", nil, fmt.Errorf("unknown verb %q, want one of %s", name, strings.Join(verbOrder[1:], ", "))
+		return line{}, fmt.Errorf("unknown verb %q, want one of %s", l.verb, strings.Join(verbOrder[1:], ", "))
 	}
-	if want := len(strings.Fields(v.args)); len(rest) != want {
-		return "", "", nil, fmt.Errorf("%s takes %s, got %d", name, argumentsOf(v), len(rest))
-	}
-	if v.args == hashArg {
-		if _, err := parseHash(rest[0]); err != nil {
-			return "", "", nil, fmt.Errorf("%s: %w", name, err)
+	for _, option := range given {
+		if !slices.Contains(strings.Fields(v.takes), option) {
+			return line{}, fmt.Errorf("%s takes no --%s", cmp.Or(l.verb, "the pool"), option)
 		}
 	}
-	return path, name, rest, nil
+	if want := strings.Fields(v.args); len(l.args) != len(want) {
+		return line{}, fmt.Errorf("%s takes %s, got %d", l.verb, argumentsOf(want), len(l.args))
+	}
+	if v.args == hashArg {
+		if _, err := parseHash(l.args[0]); err != nil {
+			return line{}, fmt.Errorf("%s: %w", l.verb, err)
+		}
+	}
+	return l, nil
 }
 
-func argumentsOf(v verb) string {
-	if v.args == "" {
-		return "no argument"
+// take reads the options and returns what is left.
+func (o *options) take(args []string) (rest, given []string, err error) {
+	for i := 0; i < len(args); i++ {
+		name, value, has := strings.Cut(args[i], "=")
+		switch {
+		case name == "-h" || name == "--help" || name == "-help" || name == "help":
+			return nil, nil, errHelp
+		case args[i] == "--json":
+			o.json = true
+		case args[i] == "--yes":
+			o.yes = true
+		case name == "--reason":
+			if !has && i+1 < len(args) {
+				i++
+				value, has = args[i], true
+			}
+			if !has || value == "" {
+				return nil, nil, errors.New("--reason wants a text")
+			}
+			o.reason = value
+		case strings.HasPrefix(args[i], "-"):
+			return nil, nil, fmt.Errorf("unknown option %q", args[i])
+		default:
+			rest = append(rest, args[i])
+			continue
+		}
+		given = append(given, strings.TrimPrefix(name, "--"))
 	}
-	return "1 argument (" + v.args + ")"
+	return rest, given, nil
+}
+
+func argumentsOf(want []string) string {
+	switch len(want) {
+	case 0:
+		return "no argument"
+	case 1:
+		return "1 argument (" + want[0] + ")"
+	}
+	return fmt.Sprintf("%d arguments (%s)", len(want), strings.Join(want, " "))
 }
 
 // withResolve turns the start into the maintenance run when the environment
 // asks for it, as the manual says.
-func withResolve(name string) (string, error) {
+func withResolve(l line) (line, error) {
 	text, set := os.LookupEnv("RESOLVE_PAYOUT")
 	if !set || text == "" {
-		return name, nil
+		return l, nil
 	}
 	on, err := strconv.ParseBool(text)
 	if err != nil {
-		return "", fmt.Errorf("RESOLVE_PAYOUT is %q, want 1, 0, True or False", text)
+		return line{}, fmt.Errorf("RESOLVE_PAYOUT is %q, want 1, 0, True or False", text)
 	}
-	if on && (name == "" || name == "run") {
-		return "resolve", nil
+	if on && (l.verb == "" || l.verb == "run") {
+		l.verb, l.yes = "resolve", true
 	}
-	return name, nil
+	return l, nil
 }
 
 // needPayouts is for verbs that work with the section payouts: unless it is
@@ -243,27 +310,8 @@ func runOnce(ctx context.Context, a *app) error {
 }
 
 func resolve(ctx context.Context, a *app) error {
-	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Resolve(ctx) })
-}
-
-func record(ctx context.Context, a *app) error {
-	tx, err := parseHash(a.args[0])
-	if err != nil {
-		return err
-	}
-	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.RecordByHand(ctx, tx) })
-}
-
-func ignore(ctx context.Context, a *app) error {
-	tx, err := parseHash(a.args[0])
-	if err != nil {
-		return err
-	}
-	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Ignore(ctx, tx) })
-}
-
-func forget(ctx context.Context, a *app) error {
-	return a.withPayer(ctx, func(p *payouts.Payer) error { return p.Forget(ctx, a.args[0]) })
+	return a.steer(ctx, "Payments that provably never left will be credited back, and the lock is taken whoever holds it: make sure that no other payouts process runs",
+		"resolve", func(p *payouts.Payer) error { return p.Resolve(ctx) })
 }
 
 func parseHash(s string) (common.Hash, error) {
@@ -285,21 +333,28 @@ func plan(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
-	node, err := a.openNode()
+	pl, err := a.readPlan(ctx, db)
 	if err != nil {
 		return err
+	}
+	if a.json {
+		return json.NewEncoder(a.out).Encode(planOf(pl))
+	}
+	return printPlan(a.out, pl)
+}
+
+func (a *app) readPlan(ctx context.Context, db *storage.DB) (payouts.Plan, error) {
+	node, err := a.openNode()
+	if err != nil {
+		return payouts.Plan{}, err
 	}
 	defer node.Close()
 	defer a.busy.begin("Redis, the node or the signer")()
 	p, err := payouts.OpenToRead(ctx, a.cfg.Payouts, db, node, a.log)
 	if err != nil {
-		return err
+		return payouts.Plan{}, err
 	}
-	pl, err := p.Plan(ctx)
-	if err != nil {
-		return err
-	}
-	return printPlan(a.out, pl)
+	return p.Plan(ctx)
 }
 
 func printPlan(out io.Writer, pl payouts.Plan) error {
@@ -347,6 +402,9 @@ func showStatus(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if a.json {
+		return json.NewEncoder(a.out).Encode(statusOf(s))
+	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	m := s.Meta
 	lock := s.Lock
@@ -356,6 +414,15 @@ func showStatus(ctx context.Context, a *app) error {
 	fmt.Fprintf(w, "lock\t%s\n", lock)
 	if m.Halt != "" {
 		fmt.Fprintf(w, "halted\t%s\n", m.Halt)
+	}
+	if m.Paused != "" {
+		fmt.Fprintf(w, "paused\t%s\n", m.Paused)
+	}
+	for _, h := range sortedHolds(s.Holds) {
+		fmt.Fprintf(w, "held\t%s by %s: %s\n", h.Login, h.User, h.Reason)
+	}
+	if m.AuditTime > 0 {
+		fmt.Fprintf(w, "audit\t%s, %d findings\n", when(m.AuditTime), m.AuditFindings)
 	}
 	if m.ChainID == 0 {
 		fmt.Fprintf(w, "ledger\tnot used yet\n")
@@ -399,7 +466,13 @@ func audit(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	report.Print(a.out)
+	if a.json {
+		if err := json.NewEncoder(a.out).Encode(report); err != nil {
+			return err
+		}
+	} else {
+		report.Print(a.out)
+	}
 	if !report.Clean() {
 		return errors.New("the books do not add up")
 	}

@@ -23,6 +23,9 @@ func (t *turn) advance(ctx context.Context) error {
 	if err := t.read(ctx); err != nil {
 		return err
 	}
+	if err := t.heed(ctx); err != nil {
+		return err
+	}
 	if err := t.checkAnchor(ctx); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ const (
 // file in production, and simulated ones in the simulation.
 type Parts struct {
 	Ledger  Ledger
+	Orders  Orders // nil: nobody says anything
 	Chain   Chain
 	Signer  Signer
 	Journal Journal
@@ -43,6 +44,7 @@ type Payer struct {
 	schedule cron.Schedule
 
 	ledger  Ledger
+	orders  Orders
 	chain   Chain
 	signer  Signer
 	journal Journal
@@ -72,6 +74,8 @@ type Payer struct {
 	blocked     map[string]string     // logins whose payment the journal knows and the ledger refuses
 	givenUp     map[string]VoidRecord // by payment: journalled, but not in the ledger yet
 	asideSaid   map[string]string     // by payment: why it is set aside
+	acts        []storage.Act         // what operators said, as journalled
+	actsRead    bool                  // acts was compared with Redis
 	lostSaid    map[string]bool       // by payment: that its transaction, made by hand, is in no block
 	saidDear    string                // what the last warning of a fee above the limit was about
 }
@@ -87,7 +91,7 @@ func New(cfg Config, parts Parts) (*Payer, error) {
 		return nil, err
 	}
 	p := &Payer{cfg: cfg, account: account, schedule: schedule,
-		ledger: parts.Ledger, chain: parts.Chain, signer: parts.Signer, journal: parts.Journal,
+		ledger: parts.Ledger, orders: parts.Orders, chain: parts.Chain, signer: parts.Signer, journal: parts.Journal,
 		clock: parts.Clock, log: parts.Log, owner: parts.Owner, coin: parts.Coin,
 		seen: map[string]*mined{}, strangers: map[string]*stranger{}, fresh: map[string]bool{}, deadSince: map[uint64]uint64{}, scanned: map[uint64]uint64{}, located: map[uint64]located{}, asideSaid: map[string]string{}, givenUp: map[string]VoidRecord{}, blocked: map[string]string{},
 		window: cfg.Window, ours: map[string]bool{}, lostSaid: map[string]bool{}}
@@ -121,7 +125,7 @@ func Open(ctx context.Context, cfg Config, db *storage.DB, node *rpc.Client, log
 	}
 	signer, err := NewSigner(cfg.Signer, node, account)
 	if err == nil {
-		p, err = New(cfg, Parts{Ledger: Redis(db), Chain: node, Signer: signer, Journal: journal, Log: log,
+		p, err = New(cfg, Parts{Ledger: Redis(db), Orders: db, Chain: node, Signer: signer, Journal: journal, Log: log,
 			Owner: NewOwner(journal.Header().ID), Coin: db.Keys.Coin()})
 	}
 	if err != nil {
@@ -244,7 +248,7 @@ func OpenToRead(ctx context.Context, cfg Config, db *storage.DB, node *rpc.Clien
 	if err != nil {
 		return nil, err
 	}
-	return New(cfg, Parts{Ledger: Redis(db), Chain: node, Signer: signer, Journal: noJournal{chainID, genesis, account}, Log: log, Coin: db.Keys.Coin()})
+	return New(cfg, Parts{Ledger: Redis(db), Orders: db, Chain: node, Signer: signer, Journal: noJournal{chainID, genesis, account}, Log: log, Coin: db.Keys.Coin()})
 }
 
 // noJournal stands where a journal would; nothing can be written to it.

@@ -176,7 +176,7 @@ func (p *pool) tryStart() (*Payer, func(), error) {
 		journal.Close()
 		return nil, nil, err
 	}
-	parts := Parts{Ledger: Redis(db), Chain: node, Signer: signer, Journal: journal, Clock: p.clock, Log: log,
+	parts := Parts{Ledger: Redis(db), Orders: db, Chain: node, Signer: signer, Journal: journal, Clock: p.clock, Log: log,
 		Owner: NewOwner(journal.Header().ID), Coin: "eth"}
 	if p.wrap != nil {
 		parts = p.wrap(parts)

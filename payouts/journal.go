@@ -35,6 +35,7 @@ type Record struct {
 	Attempt *AttemptRecord   `json:"attempt,omitempty"`
 	Void    *VoidRecord      `json:"void,omitempty"`
 	ByHand  *ByHandRecord    `json:"byHand,omitempty"`
+	Act     *ActRecord       `json:"act,omitempty"`
 }
 
 // Header is the journal's first record: which chain and account it speaks of.
@@ -68,6 +69,12 @@ type ByHandRecord struct {
 	Amount util.Shannon `json:"amount"`
 	Hash   common.Hash  `json:"hash"`
 	Time   int64        `json:"time"`
+}
+
+// ActRecord is what an operator said, and which of all acts it is, from 0.
+type ActRecord struct {
+	Number int         `json:"number"`
+	Act    storage.Act `json:"act"`
 }
 
 // JournalFile is the journal on disk: one line for each Append, a JSON array of

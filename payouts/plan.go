@@ -52,6 +52,12 @@ func (p *Payer) Plan(ctx context.Context) (Plan, error) {
 		t.meta.NextNonce, pl.Nonce = t.view.Nonce, t.view.Nonce
 	}
 	pl.InFlight = t.unmined()
+	if t.orders != nil {
+		var err error
+		if t.holds, err = t.orders.Holds(ctx); err != nil {
+			return pl, err
+		}
+	}
 	if err := t.wouldStop(ctx, &pl); err != nil {
 		return pl, err
 	}
@@ -61,7 +67,7 @@ func (p *Payer) Plan(ctx context.Context) (Plan, error) {
 // wouldStop asks what would keep a session from paying anybody.
 func (t *turn) wouldStop(ctx context.Context, pl *Plan) error {
 	var h *Halt
-	for _, check := range []func(context.Context) error{t.wouldBelong, t.wouldLock, t.checkNode, t.wouldAccount, func(ctx context.Context) error { return t.signer.Ready(ctx, t.account) }} {
+	for _, check := range []func(context.Context) error{t.wouldBelong, t.wouldLock, t.checkNode, t.wouldAccount, func(context.Context) error { return t.paused() }, func(ctx context.Context) error { return t.signer.Ready(ctx, t.account) }} {
 		err := check(ctx)
 		switch {
 		case errors.As(err, &h):
@@ -149,6 +155,7 @@ func (t *turn) wouldPay(ctx context.Context, pl *Plan) error {
 			s.queue = append(s.queue, a)
 		}
 	}
+	s.queue = t.unheld(s, s.queue)
 	for len(s.queue) > 0 {
 		n := min(planBatch, len(s.queue))
 		batch := s.queue[:n]
@@ -197,6 +204,7 @@ type Status struct {
 	Open    []*storage.Payment
 	Pending []storage.PendingRow
 	Rejects map[string]string
+	Holds   map[string]storage.Act // whom operators do not want paid
 	Totals  storage.Miner
 	Bad     []error // rows that cannot be read
 }
@@ -222,6 +230,9 @@ func ReadStatus(ctx context.Context, db *storage.DB) (Status, error) {
 		s.Bad = append(s.Bad, u.Err)
 	}
 	if s.Rejects, err = db.Rejects(ctx); err != nil {
+		return s, err
+	}
+	if s.Holds, err = db.Holds(ctx); err != nil {
 		return s, err
 	}
 	s.Totals, err = db.Finances(ctx)

@@ -16,6 +16,7 @@ const replayChunk = 1000
 // back what the ledger forgot. Then it writes into the journal what a crash
 // kept out of it.
 func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
+	t.actsRead = false
 	open, _, err := t.ledger.Inflight(ctx)
 	if err != nil {
 		return err

@@ -112,6 +112,9 @@ func (t *turn) work(ctx context.Context, s *session) error {
 		}
 		t.halted, t.mayResolve, t.meta.Halt = false, false, ""
 	}
+	if err := t.paused(); err != nil {
+		return err
+	}
 	if err := t.signer.Ready(ctx, t.account); err != nil {
 		if errors.Is(err, ErrSigner) {
 			return &Halt{Reason: HaltSigner, Err: err}
@@ -178,6 +181,7 @@ func (t *turn) list(ctx context.Context, s *session) error {
 	}
 	if !s.counted {
 		s.counted = true
+		s.queue = t.unheld(s, s.queue)
 		s.Due = len(s.queue)
 		t.log.Info("session begins", "due", s.Due, "thresholdShannon", int64(t.cfg.Threshold), "account", t.account.Hex(),
 			"balance", coins(t.view.BalanceWei), "inFlight", len(t.open))
@@ -202,7 +206,12 @@ const batchMost = 100
 
 // payMore opens and sends payments until the window is full.
 func (t *turn) payMore(ctx context.Context, s *session) error {
+	s.queue = t.unheld(s, s.queue)
 	for len(s.queue) > 0 && s.stop == nil {
+		if t.meta.Paused != "" {
+			s.stop = t.paused()
+			return nil
+		}
 		room := t.window - t.unmined()
 		if room <= 0 {
 			return nil

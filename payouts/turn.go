@@ -16,6 +16,7 @@ type turn struct {
 	meta   storage.Meta
 	open   []*storage.Payment            // everything not final, by nonce
 	rows   map[string]storage.PendingRow // the pending rows, by member
+	holds  map[string]storage.Act        // whom operators do not want paid
 	bad    []error                       // rows that do not parse
 	unread []storage.Unreadable          // open payments that do not
 
@@ -52,6 +53,7 @@ const (
 	HaltSigner      = "signer"
 	HaltWallet      = "wallet_low"
 	HaltGasPrice    = "gas_too_high"
+	HaltPaused      = "payouts_paused" // an operator said so
 	HaltJournal     = "journal"
 	HaltReorg       = "reorg"
 )

@@ -19,20 +19,23 @@ import (
 
 // Report is what an audit found. The books add up when Findings is empty.
 type Report struct {
-	Miners, Payments, Open, History int
-	Blocks                          int   // whose reward was divided
-	Totals                          Miner // sums over the miners
-	Findings                        []Finding
+	Miners   int       `json:"miners"`
+	Payments int       `json:"payments"` // of this ledger
+	Open     int       `json:"open"`
+	History  int       `json:"history"` // rows
+	Blocks   int       `json:"blocks"`  // whose reward was divided
+	Totals   Miner     `json:"totals"`  // sums over the miners
+	Findings []Finding `json:"findings"`
 	// Notes are differences that were there before this ledger began; they are
 	// printed always and break nothing.
-	Notes []string
+	Notes []string `json:"notes"`
 }
 
 // Finding is one row that breaks one equation.
 type Finding struct {
-	Key      string // the row
-	Equation string // what should hold
-	Got      string // what is there
+	Key      string `json:"key"`      // the row
+	Equation string `json:"equation"` // what should hold
+	Got      string `json:"got"`      // what is there
 }
 
 // Clean says whether everything adds up.
