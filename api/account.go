@@ -43,11 +43,12 @@ type cached struct {
 }
 
 // accountCycles is how many cycles an answer about one miner is good for while
-// nobody's money moves: his hashrate is a mean of half an hour.
+// nobody's money moves: his hashrate is a mean of half an hour. For as many again
+// nobody waits for a new one: who asks gets the old one, and lets it be made.
 const accountCycles = 4
 
 const (
-	cacheBytes   = 40 << 20
+	cacheBytes   = 64 << 20
 	cacheEntries = 1 << 20
 	cacheMaking  = 8 // answers at once
 	// cacheWait is how long one may take.
@@ -70,15 +71,15 @@ func (c *cache) close() {
 }
 
 // get returns the answer under the key and makes it where it is missing, so many
-// cycles old, or of a time before money moved. When that fails, an old answer is
+// cycles old (see [accountCycles]), or of a time before money moved. When that fails, an old answer is
 // better than none.
 func (c *cache) get(ctx context.Context, key string, cycles uint64, build func(context.Context, *snapshot) (*answer, error)) (*answer, error) {
 	s := c.cycle()
 	if s == nil {
 		return nil, errNoSnapshot
 	}
-	old, fresh := c.look(key, s, cycles)
-	if fresh {
+	old, how := c.look(key, s, cycles)
+	if how == fresh || how == usable && len(c.room) == cap(c.room) {
 		return old, nil
 	}
 	done := c.flight.DoChan(key, func() (any, error) {
@@ -93,7 +94,7 @@ func (c *cache) get(ctx context.Context, key string, cycles uint64, build func(c
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if a, fresh := c.look(key, s, cycles); fresh { // made since we looked
+		if a, how := c.look(key, s, cycles); how == fresh { // made since we looked
 			return a, nil
 		}
 		a, err := build(ctx, s)
@@ -106,6 +107,9 @@ func (c *cache) get(ctx context.Context, key string, cycles uint64, build func(c
 		c.keep(key, &cached{answer: a, number: s.number})
 		return a, nil
 	})
+	if how == usable {
+		return old, nil
+	}
 	select {
 	case r := <-done:
 		if r.Err != nil {
@@ -121,14 +125,28 @@ func (c *cache) get(ctx context.Context, key string, cycles uint64, build func(c
 	}
 }
 
-func (c *cache) look(key string, s *snapshot, cycles uint64) (a *answer, fresh bool) {
+// How old an answer is.
+type age int
+
+const (
+	stale  age = iota // or there is none
+	usable            // while a new one is made
+	fresh
+)
+
+func (c *cache) look(key string, s *snapshot, cycles uint64) (*answer, age) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.list.Get(key)
-	if !ok {
-		return nil, false
+	switch {
+	case !ok:
+		return nil, stale
+	case !e.until.IsZero() && time.Now().Before(e.until), e.number >= s.moved && e.number+cycles > s.number:
+		return e.answer, fresh
+	case e.number >= s.moved && e.number+2*cycles > s.number:
+		return e.answer, usable
 	}
-	return e.answer, e.number >= s.moved && e.number+cycles > s.number || !e.until.IsZero() && time.Now().Before(e.until)
+	return e.answer, stale
 }
 
 func (c *cache) keep(key string, e *cached) {

@@ -13,8 +13,12 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-// csvMost is how many tables are written at once.
-const csvMost = 4
+// csvMost is how many tables are written at once, csvWait how long others wait
+// for their turn.
+const (
+	csvMost = 4
+	csvWait = 5 * time.Second
+)
 
 // table writes rows in pieces.
 type table struct {
@@ -42,13 +46,11 @@ func (a *API) onCSV(name string, write func(context.Context, *table, string) err
 		if err != nil {
 			return fail(w, http.StatusBadRequest, "%v", err)
 		}
-		select {
-		case a.csv <- struct{}{}:
-			defer func() { <-a.csv }()
-		default:
+		if !a.turn(r.Context()) {
 			w.Header().Set("Retry-After", "5")
 			return fail(w, http.StatusServiceUnavailable, "too many tables are being written; try again in a moment")
 		}
+		defer func() { <-a.csv }()
 		if a.snap.Load() == nil {
 			return unready(w)
 		}
@@ -76,6 +78,23 @@ func (a *API) onCSV(name string, write func(context.Context, *table, string) err
 			panic(http.ErrAbortHandler)
 		}
 		return http.StatusOK
+	}
+}
+
+// turn waits until a table may be written; false when that takes too long.
+func (a *API) turn(ctx context.Context) bool {
+	select {
+	case a.csv <- struct{}{}:
+		return true
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, csvWait)
+	defer cancel()
+	select {
+	case a.csv <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -234,7 +234,12 @@ func (h *hashrates) sorted() []ranked {
 			m.listed = true
 		}
 	}
-	slices.SortFunc(kept, func(a, b ranked) int { return cmp.Or(cmp.Compare(b.hr, a.hr), strings.Compare(a.login, b.login)) })
+	slices.SortFunc(kept, func(a, b ranked) int {
+		if by := cmp.Compare(b.hr, a.hr); by != 0 {
+			return by // most of the time; logins are elsewhere in memory
+		}
+		return strings.Compare(a.login, b.login)
+	})
 	h.order = kept
 	return kept
 }

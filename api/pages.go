@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -22,8 +23,9 @@ var (
 // bundlers write them.
 var hashed = regexp.MustCompile(`[-.][0-9A-Za-z_]{8,}\.[a-z0-9]+$`)
 
-// pages serves files from memory. A path without a dot is one of the pages' own
-// and shows index.html.
+// pages serves files from memory. The pages read their place from what follows
+// the #, so that any file server can serve them; who leaves it out, as in
+// /account/0x…, is sent to it.
 type pages map[string]*answer
 
 const indexPage = "index.html"
@@ -66,13 +68,21 @@ func (p pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Content-Security-Policy"], h["Referrer-Policy"] = pagesPolicy, noReferrer
 	name := strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/")
-	a := p[name]
-	if a == nil && !strings.Contains(name, ".") {
-		a = p[indexPage]
+	if name == "" {
+		name = indexPage
 	}
-	if a == nil {
+	switch a := p[name]; {
+	case a != nil:
+		a.serve(w, r)
+	case strings.Contains(name, "."):
 		fail(w, http.StatusNotFound, "there is no %.100s", r.URL.Path)
-		return
+	default:
+		place := "/#/" + (&url.URL{Path: name}).EscapedPath()
+		if r.URL.RawQuery != "" {
+			place += "?" + r.URL.RawQuery
+		}
+		h.Set("Location", place)
+		h["Cache-Control"] = noCache
+		w.WriteHeader(http.StatusFound)
 	}
-	a.serve(w, r)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-// How much of what blocks brought is remembered: a million entries take 12 MB.
+// How much of what blocks brought is remembered: a million entries take 20 MB.
 const (
 	rewardBlocks  = 1000
 	rewardEntries = 1_000_000
@@ -27,9 +27,17 @@ type rewards struct {
 	numbers  map[string]uint32
 	blocks   []*blockCredits // newest first, immature ones before
 	complete int64           // unix seconds from which on no block is missing
+
+	// Where in the blocks the miner with a number is: places[starts[n]:starts[n+1]],
+	// newest first. He is in few of them.
+	starts []uint32
+	places []place
 }
 
-// blockCredits is one block, and by miners' numbers, in order, what they get.
+// place is an amount of a block.
+type place struct{ block, entry uint32 }
+
+// blockCredits is one block, and who gets what of it, by miners' numbers.
 type blockCredits struct {
 	key     string
 	block   storage.Block
@@ -78,14 +86,38 @@ func (r *rewards) sync(ctx context.Context, db *storage.DB, immature, matured []
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.blocks, r.complete = list, complete
+	r.complete = complete
+	if !slices.Equal(list, r.blocks) {
+		r.blocks = list
+		r.index()
+	}
 	return nil
+}
+
+// index finds everybody's places.
+func (r *rewards) index() {
+	starts := make([]uint32, len(r.numbers)+1)
+	for _, c := range r.blocks {
+		for _, n := range c.who {
+			starts[n+1]++
+		}
+	}
+	for n := 1; n < len(starts); n++ {
+		starts[n] += starts[n-1]
+	}
+	places, next := make([]place, starts[len(starts)-1]), slices.Clone(starts)
+	for i, c := range r.blocks {
+		for j, n := range c.who {
+			places[next[n]] = place{uint32(i), uint32(j)}
+			next[n]++
+		}
+	}
+	r.starts, r.places = starts, places
 }
 
 func (r *rewards) number(key string, b storage.Block, pending bool, read map[string]util.Shannon) *blockCredits {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	amounts := make(map[uint32]util.Shannon, len(read))
 	c := &blockCredits{key: key, block: b, pending: pending, who: make([]uint32, 0, len(read)), amounts: make([]util.Shannon, 0, len(read))}
 	for login, amount := range read {
 		n, ok := r.numbers[login]
@@ -93,13 +125,8 @@ func (r *rewards) number(key string, b storage.Block, pending bool, read map[str
 			n = uint32(len(r.numbers))
 			r.numbers[login] = n
 		}
-		amounts[n] = amount
-		c.who = append(c.who, n)
+		c.who, c.amounts = append(c.who, n), append(c.amounts, amount)
 		c.total += amount
-	}
-	slices.Sort(c.who)
-	for _, n := range c.who {
-		c.amounts = append(c.amounts, amounts[n])
 	}
 	return c
 }
@@ -111,16 +138,21 @@ func (r *rewards) of(login string) (list []rewardView, complete int64) {
 	defer r.mu.RUnlock()
 	list = []rewardView{}
 	n, ok := r.numbers[login]
-	if !ok {
+	if !ok || int(n)+1 >= len(r.starts) { // met by a cycle that goes on, or failed
 		return list, r.complete
 	}
-	for _, c := range r.blocks {
-		i, ok := slices.BinarySearch(c.who, n)
-		if !ok || c.amounts[i] == 0 {
+	for _, at := range r.places[r.starts[n]:r.starts[n+1]] {
+		c := r.blocks[at.block]
+		amount := c.amounts[at.entry]
+		if amount == 0 {
 			continue
 		}
-		list = append(list, rewardView{Height: c.block.Height, Timestamp: c.block.Time, Hash: c.block.Hash, Amount: c.amounts[i],
-			Share: ratio(int64(c.amounts[i]), int64(c.total)), Luck: ratio(c.block.Shares, c.block.Difficulty), Kind: kindOf(c.block), Immature: c.pending})
+		list = append(list, rewardView{Height: c.block.Height, Timestamp: c.block.Time, Hash: c.block.Hash, Amount: amount,
+			Share: sixDigits(ratio(int64(amount), int64(c.total))), Luck: sixDigits(ratio(c.block.Shares, c.block.Difficulty)), Kind: kindOf(c.block), Immature: c.pending})
 	}
 	return list, r.complete
 }
+
+// sixDigits rounds what is shown in percent. More digits are noise, which no
+// compression makes smaller.
+func sixDigits(f float64) float64 { return math.Round(f*1e6) / 1e6 }

@@ -1,13 +1,18 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -104,6 +109,10 @@ func TestBadInputIsAJSONErrorAtOnce(t *testing.T) {
 		{"an unknown route", "GET", "/api/nothing", 404, "there is no /api/nothing"},
 		{"the API itself", "GET", "/api", 404, "there is no /api"},
 		{"a slash too much", "GET", "/api/stats/", 404, "there is no"},
+		{"a slash too much in between", "GET", "/api//stats", 404, "there is no"},
+		{"a path with dots", "GET", "/api/../api/stats", 404, "there is no"},
+		{"a login with a nought byte", "GET", "/api/accounts/0x%00", 400, "is no login"},
+		{"a login that has no end", "GET", "/api/accounts/0x" + strings.Repeat("0", 1000), 400, "is no login"},
 		{"a malformed login", "GET", "/api/accounts/0x12", 400, `"0x12" is no login`},
 		{"a login without 0x", "GET", "/api/accounts/" + alice[2:], 400, "is no login"},
 		{"a login with a script", "GET", "/api/accounts/%3Cscript%3E", 400, "is no login"},
@@ -118,9 +127,13 @@ func TestBadInputIsAJSONErrorAtOnce(t *testing.T) {
 		{"an offset beyond all numbers", "GET", "/api/blocks?offset=99999999999999999999", 400, "offset is"},
 		{"an empty limit", "GET", "/api/accounts/" + alice + "/payments?limit=", 400, `limit is ""`},
 		{"a query that cannot be read", "GET", "/api/miners?limit=%zz", 400, "the query cannot be read"},
+		{"a page of an unknown login", "GET", "/api/accounts/0x0000000000000000000000000000000000000000/rewards?limit=5&offset=9", 404, "no such miner"},
+		{"a page that is none of a login", "GET", "/api/accounts/" + alice + "/rewards?offset=1.5", 400, `offset is "1.5"`},
 		{"a giant query", "GET", "/api/miners?limit=" + strings.Repeat("1", 3000), 414, "the address has 3"},
 		{"somebody else's events", "GET", "/api/events?login=me", 400, `login is "me"`},
 		{"another method", "POST", "/api/stats", 405, `the method is "POST", want GET`},
+		{"another method where there is nothing", "PUT", "/api/nothing", 405, `the method is "PUT"`},
+		{"another method of a page", "POST", "/", 405, `the method is "POST"`},
 		{"another method of a login", "DELETE", "/api/accounts/" + alice, 405, "the method is"},
 		{"a method nobody knows", "BREW", "/", 405, "the method is"},
 	} {
@@ -136,6 +149,52 @@ func TestBadInputIsAJSONErrorAtOnce(t *testing.T) {
 			}
 			if tc.status == 405 && w.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
 				t.Errorf("Allow is %q", w.Header().Get("Allow"))
+			}
+		})
+	}
+}
+
+// TestWhatTheServerRefusesByItselfIsAJSONErrorToo: requests of which no handler
+// hears.
+func TestWhatTheServerRefusesByItselfIsAJSONErrorToo(t *testing.T) {
+	p := newPool(t)
+	p.cycle()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p.ok(err)
+	running, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- serveHTTP(running, l, p.api, func() {}) }()
+	defer func() {
+		stop()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}()
+	for _, tc := range []struct {
+		name, request string
+		status        int
+		want          string
+	}{
+		{"what is answered by us", "GET /api/stats HTTP/1.1\r\nHost: pool\r\nConnection: close\r\n\r\n", 200, `"hashrate":0`},
+		{"a long query", "GET /api/miners?limit=" + strings.Repeat("1", 10_000) + " HTTP/1.1\r\nHost: pool\r\nConnection: close\r\n\r\n", 414, `{"error":"the address has 100`},
+		{"a query without end", "GET /api/miners?limit=" + strings.Repeat("1", 1_000_000) + " HTTP/1.1\r\nHost: pool\r\n\r\n", 431, `{"error":"431 Request Header Fields Too Large"}`},
+		{"headers without end", "GET /api/stats HTTP/1.1\r\nHost: pool\r\nX: " + strings.Repeat("x", 1_000_000) + "\r\n\r\n", 431, `{"error":"431 Request Header Fields Too Large"}`},
+		{"no host", "GET /api/stats HTTP/1.1\r\n\r\n", 400, `{"error":"400 Bad Request: missing required Host header"}`},
+		{"what is no request", "eth_getWork\r\n\r\n", 400, `{"error":"400 Bad Request"}`},
+		{"an unknown transfer", "GET /api/stats HTTP/1.1\r\nHost: pool\r\nTransfer-Encoding: pigeon\r\n\r\n", 501, `{"error":"Unsupported transfer encoding"}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			p.ok(err)
+			defer conn.Close()
+			go func() { _, _ = io.WriteString(conn, tc.request) }() // the server may hang up in the middle
+			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			p.ok(err)
+			defer r.Body.Close()
+			body, err := io.ReadAll(r.Body)
+			if h := r.Header; err != nil || r.StatusCode != tc.status || !strings.Contains(string(body), tc.want) || !json.Valid(body) ||
+				h.Get("Content-Type") != "application/json; charset=utf-8" || h.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("%d %v %s, %v; want %d %s", r.StatusCode, h, body, err, tc.status, tc.want)
 			}
 		})
 	}
@@ -295,7 +354,7 @@ func TestMoneyIsShownAtOnceAndTheRestSoon(t *testing.T) {
 	}
 	p.do("HSET", p.db.Keys.RoundCurrent(), alice, 12345)
 	for cycles := 1; account(alice).RoundShares != 12345; cycles++ {
-		if cycles > accountCycles {
+		if cycles > 2*accountCycles {
 			t.Fatal("never shown")
 		}
 		p.after(5 * time.Second)
@@ -448,6 +507,28 @@ func TestTablesHaveEveryRow(t *testing.T) {
 	}
 }
 
+func TestTablesWaitForTheirTurn(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	for range csvMost {
+		p.api.csv <- struct{}{}
+	}
+	gone, leave := context.WithCancel(ctx)
+	leave()
+	w := httptest.NewRecorder()
+	p.api.ServeHTTP(w, httpRequest("/api/accounts/"+alice+"/payments.csv").WithContext(gone))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `{"error":"too many tables`) {
+		t.Errorf("who goes away while waiting is answered %d %s", w.Code, w.Body)
+	}
+	answered := make(chan int)
+	go func() { answered <- p.get("/api/accounts/" + alice + "/payments.csv").Code }()
+	<-p.api.csv // one has ended
+	if code := <-answered; code != http.StatusOK {
+		t.Errorf("the next one is answered %d", code)
+	}
+}
+
 func TestPagesAreServedWithAStrictPolicy(t *testing.T) {
 	files := fstest.MapFS{
 		"index.html":               {Data: []byte("<!doctype html>" + strings.Repeat("pool ", 200))},
@@ -459,8 +540,7 @@ func TestPagesAreServedWithAStrictPolicy(t *testing.T) {
 	for _, tc := range []struct{ path, kind, cache, part string }{
 		{"/", "text/html", "no-cache", "doctype"},
 		{"/index.html", "text/html", "no-cache", "doctype"},
-		{"/accounts/" + alice, "text/html", "no-cache", "doctype"},
-		{"/../../x", "text/html", "no-cache", "doctype"},
+		{"//index.html", "text/html", "no-cache", "doctype"},
 		{"/favicon.svg", "image/svg+xml", "no-cache", "svg"},
 		{"/assets/main-7F3KX2QA.js", "text/javascript", "public, max-age=31536000, immutable", "let a"},
 		{"/assets/main-7F3KX2QA.css", "text/css", "public, max-age=31536000, immutable", "a{}"},
@@ -473,6 +553,19 @@ func TestPagesAreServedWithAStrictPolicy(t *testing.T) {
 		if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'self';") || strings.Contains(h.Get("Content-Security-Policy"), "unsafe") ||
 			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: headers %v", tc.path, h)
+		}
+	}
+	for _, tc := range []struct{ asked, place string }{
+		{"/account/" + alice, "/#/account/" + alice},
+		{"/account/" + alice + "?page=2", "/#/account/" + alice + "?page=2"},
+		{"/blocks/", "/#/blocks"},
+		{"//example/x", "/#/example/x"},
+		{"/%0d%0aSet-Cookie:%20a", "/#/%0D%0ASet-Cookie:%20a"},
+		{"/%3Cscript%3E", "/#/%3Cscript%3E"},
+	} {
+		w := p.get(tc.asked)
+		if w.Code != http.StatusFound || w.Header().Get("Location") != tc.place || w.Header().Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: %d to %q, want %q", tc.asked, w.Code, w.Header().Get("Location"), tc.place)
 		}
 	}
 	if w := p.get("/assets/other.js"); w.Code != http.StatusNotFound {

@@ -8,6 +8,9 @@
 //	node.go    a node that gives work, here
 //	rigs.go    miners that send shares, here
 //	herd.go    miners that listen, here
+//	api.go     the rows of the API
+//	books.go   the books of a large pool
+//	clients.go browsers and phones, here
 //
 // Everything is on one machine and goes over the loopback device: nodes, miners
 // and Redis take their processor time from the pool's.
@@ -34,9 +37,13 @@ const (
 	steady    = 200    // shares a second while the latency is measured
 )
 
+// verbose asks for details.
+var verbose = new(bool)
+
 func main() {
 	pool := flag.String("pool", "../bin/open-ethereum-pool", "the pool's `binary`")
 	only := flag.String("only", "", "print the `rows` that begin with this")
+	flag.BoolVar(verbose, "v", false, "print what the rows of the API are made of, to standard error")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -72,6 +79,7 @@ func fill(ctx context.Context, t *table, binary string) error {
 		{[]string{"new work at the node → miner, p50"}, work},
 		{[]string{"memory of an idle connection, after GC"}, memory},
 		{[]string{"new job to 10,000 miners, first to last", "CPU of the pool a new job to 10,000"}, broadcast},
+		{apiRows, serving},
 	} {
 		if !slices.ContainsFunc(part.rows, t.wants) {
 			continue
@@ -231,7 +239,7 @@ func (t *table) wants(row string) bool { return strings.HasPrefix(row, t.only) }
 
 func (t *table) head() {
 	t.line("", "unit", "this pool", "aim", "existing pools")
-	fmt.Printf("|%s|-----|-----------|-----------|----------------|\n", strings.Repeat("-", 43))
+	fmt.Printf("|%s|-----|-----------|-----------|----------------|\n", strings.Repeat("-", 44))
 }
 
 func (t *table) row(what, unit, ours, aim, theirs string) {
@@ -241,7 +249,7 @@ func (t *table) row(what, unit, ours, aim, theirs string) {
 }
 
 func (t *table) line(what, unit, ours, aim, theirs string) {
-	fmt.Printf("| %-41s | %-3s | %9s | %9s | %14s |\n", what, unit, ours, aim, theirs)
+	fmt.Printf("| %-42s | %-3s | %9s | %9s | %14s |\n", what, unit, ours, aim, theirs)
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }

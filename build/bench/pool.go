@@ -25,6 +25,7 @@ type world struct {
 	addr string // for miners
 
 	redis process
+	at    string // of Redis
 	dir   string
 }
 
@@ -38,26 +39,33 @@ func (p process) end() {
 	}
 }
 
+// newWorld starts a Redis that is empty.
+func newWorld(ctx context.Context) (w *world, err error) {
+	w = &world{}
+	if w.dir, err = os.MkdirTemp("", "pool-bench-"); err == nil {
+		err = w.startRedis(ctx)
+	}
+	if err != nil {
+		w.close()
+	}
+	return w, err
+}
+
 // open starts a pool on an empty Redis, with these variables in its environment,
 // and returns when miners may connect.
 func open(ctx context.Context, binary string, environment ...string) (w *world, err error) {
-	w = &world{}
+	if w, err = newWorld(ctx); err != nil {
+		return w, err
+	}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	if w.dir, err = os.MkdirTemp("", "pool-bench-"); err != nil {
-		return w, err
-	}
 	if w.node, err = newNode(); err != nil {
 		return w, err
 	}
-	redis, err := w.startRedis(ctx)
-	if err != nil {
-		return w, err
-	}
-	return w, w.startPool(ctx, binary, redis, environment)
+	return w, w.startProxy(ctx, binary, environment)
 }
 
 func (w *world) close() {
@@ -71,46 +79,61 @@ func (w *world) close() {
 
 // startRedis keeps its books as docs/ tells operators to: appended to a file,
 // synced every second.
-func (w *world) startRedis(ctx context.Context) (addr string, err error) {
+func (w *world) startRedis(ctx context.Context) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return err
 	}
-	addr = l.Addr().String()
+	w.at = l.Addr().String()
 	l.Close()
-	_, port, _ := net.SplitHostPort(addr)
+	_, port, _ := net.SplitHostPort(w.at)
 	w.redis = process{exec.CommandContext(ctx, "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", w.dir, "--save", "", "--appendonly", "yes")}
 	if err := w.redis.Start(); err != nil {
-		return "", err
+		return err
 	}
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
+		conn, err := net.Dial("tcp", w.at)
 		if err == nil {
 			conn.Close()
-			return addr, nil
+			return nil
 		}
 		if time.Since(began) > patience {
-			return "", fmt.Errorf("redis-server: %w", err)
+			return fmt.Errorf("redis-server: %w", err)
 		}
 	}
 }
 
-func (w *world) startPool(ctx context.Context, binary, redis string, environment []string) error {
-	config, err := json.Marshal(map[string]any{
-		"coin": "eth", "network": "ethereum",
+// startProxy starts a pool for miners.
+func (w *world) startProxy(ctx context.Context, binary string, environment []string) error {
+	subscribed := false
+	return w.startPool(ctx, binary, map[string]any{
+		"network": "ethereum",
 		"proxy": map[string]any{
 			"enabled": true, "listen": "127.0.0.1:0", "difficulty": 1,
 			"stratum": map[string]any{"enabled": true, "listen": "127.0.0.1:0", "maxConn": 2 * idle},
 		},
 		"upstream": []any{map[string]any{"name": "bench", "url": "http://" + w.node.addr(), "ws": "ws://" + w.node.addr()}},
-		"redis":    map[string]any{"endpoint": redis},
-		"log":      map[string]any{"format": "json"},
+	}, environment, func(message, listen string) (ready bool) {
+		switch message {
+		case "miners may connect":
+			w.addr = listen
+		case "node tells of new blocks":
+			subscribed = true
+		}
+		return subscribed && w.addr != ""
 	})
+}
+
+// startPool starts a pool with a configuration and returns when it is ready, by
+// what its log says and where it listens.
+func (w *world) startPool(ctx context.Context, binary string, config map[string]any, environment []string, ready func(message, listen string) bool) error {
+	config["coin"], config["redis"], config["log"] = coin, map[string]any{"endpoint": w.at}, map[string]any{"format": "json"}
+	text, err := json.Marshal(config)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(w.dir, "config.json")
-	if err := os.WriteFile(path, config, 0o600); err != nil {
+	if err := os.WriteFile(path, text, 0o600); err != nil {
 		return err
 	}
 	w.pool = process{exec.CommandContext(ctx, binary, path)}
@@ -123,7 +146,7 @@ func (w *world) startPool(ctx context.Context, binary, redis string, environment
 		return err
 	}
 	lines := bufio.NewScanner(log)
-	for subscribed := false; !subscribed || w.addr == ""; {
+	for up := false; !up; {
 		if !lines.Scan() {
 			return fmt.Errorf("%s ended before it was ready", binary)
 		}
@@ -131,14 +154,10 @@ func (w *world) startPool(ctx context.Context, binary, redis string, environment
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return fmt.Errorf("%s said %s", binary, lines.Text())
 		}
-		switch {
-		case line.Msg == "miners may connect":
-			w.addr = line.Listen
-		case line.Msg == "node tells of new blocks":
-			subscribed = true
-		case line.Level == "ERROR":
+		if line.Level == "ERROR" {
 			return fmt.Errorf("%s: %s %s", binary, line.Msg, line.Err)
 		}
+		up = ready(line.Msg, line.Listen)
 	}
 	go func() {
 		for lines.Scan() { // else its log would fill the pipe
@@ -163,10 +182,13 @@ func (p process) cpu() time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// resident is the memory of the process, in bytes.
-func (p process) resident() int64 {
+// resident is the memory of the process, peak the most that it ever was, in bytes.
+func (p process) resident() int64 { return p.status("VmRSS:") }
+func (p process) peak() int64     { return p.status("VmHWM:") }
+
+func (p process) status(what string) int64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	_, rest, _ := strings.Cut(string(text), what)
 	var kib int64
 	_, _ = fmt.Sscan(rest, &kib)
 	return kib << 10
