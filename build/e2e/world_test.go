@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 func build() error {
 	for _, b := range []struct{ dir, out string }{{"../..", poolBinary}, {"../devnet", devnetBinary}} {
 		cmd := exec.Command("go", "build", "-o", b.out, ".")
-		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0")
+		cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=simd", "GOFLAGS=-trimpath")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build in %s: %w\n%s", b.dir, err, out)
 		}

@@ -9,6 +9,8 @@
 //   - epoch.go     which blocks share a cache, and how large it is
 //   - cache.go     the cache of one epoch
 //   - hash.go      the hash of a batch; [Quick], which costs nothing and proves nothing
+//   - avx2.go      its inner loop in vectors, and four Keccaks at once (keccak4.go),
+//     where Go is built with GOEXPERIMENT=simd; avx2_none.go elsewhere
 //   - verifier.go  [Verifier]: one worker a processor, caches built ahead of need
 //
 // Nothing here knows targets: a caller hashes once and compares with the

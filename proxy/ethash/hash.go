@@ -84,9 +84,12 @@ type hasher struct {
 	mixes [lanes]item // two lines a share
 	lines [lanes]item // of the dataset, being made
 	index [lanes]uint32
+
+	avx2    bool   // whether to use it; the tests do without, too
+	touched uint32 // keeps the compiler from leaving out a read
 }
 
-func newHasher() *hasher { return &hasher{k512: newKeccak512(), k256: newKeccak256()} }
+func newHasher() *hasher { return &hasher{k512: newKeccak512(), k256: newKeccak256(), avx2: avx2} }
 
 // hash computes out[i] of work[i], at most [Batch] of them, without allocation.
 func (h *hasher) hash(c *cache, work []Work, out []Digest) {
@@ -125,45 +128,70 @@ func compress(digest *common.Hash, a, b *item) {
 	}
 }
 
-// dataset computes the first n lines of h.index into h.lines. Every round first
-// finds out all the cache lines that it needs and touches each, so that the
-// processor fetches them at the same time, and only then works with them.
+// dataset computes the first n lines of h.index into h.lines. Before a round it
+// touches all the cache lines that this needs, with nothing in between, so that
+// the processor fetches them at the same time.
 func (h *hasher) dataset(c *cache, n int) {
 	items, rows := c.items, c.rows
+	lines, index := &h.lines, &h.index
+	for l := range n {
+		lines[l] = items[rows.mod(index[l])]
+	}
+	for l := range n {
+		lines[l][0] ^= index[l]
+	}
+	h.keccak(n)
 	var from [lanes]*item // the cache line that each waits for; not in h, where the garbage collector would watch the writing
 	for l := range n {
-		i := h.index[l]
-		h.lines[l] = items[rows.mod(i)]
-		h.lines[l][0] ^= i
-		h.k512.item(&h.lines[l], &h.lines[l])
+		from[l] = &items[rows.mod(index[l]*fnvPrime^lines[l][0])]
 	}
+	vectors, touched := avx2 && h.avx2, h.touched
 	for round := range uint32(parents) {
-		for l := range n {
-			line := &h.lines[l&(lanes-1)]
-			it := &items[rows.mod((h.index[l&(lanes-1)]^round)*fnvPrime^line[round%words])]
-			from[l&(lanes-1)] = it
-			line[0] = line[0]*fnvPrime ^ it[0]
+		for _, it := range from[:n] {
+			touched ^= it[0]
 		}
+		next := (round + 1) % words
 		for l := range n {
-			line, it := &h.lines[l&(lanes-1)], from[l&(lanes-1)]
-			line[1] = line[1]*fnvPrime ^ it[1]
-			line[2] = line[2]*fnvPrime ^ it[2]
-			line[3] = line[3]*fnvPrime ^ it[3]
-			line[4] = line[4]*fnvPrime ^ it[4]
-			line[5] = line[5]*fnvPrime ^ it[5]
-			line[6] = line[6]*fnvPrime ^ it[6]
-			line[7] = line[7]*fnvPrime ^ it[7]
-			line[8] = line[8]*fnvPrime ^ it[8]
-			line[9] = line[9]*fnvPrime ^ it[9]
-			line[10] = line[10]*fnvPrime ^ it[10]
-			line[11] = line[11]*fnvPrime ^ it[11]
-			line[12] = line[12]*fnvPrime ^ it[12]
-			line[13] = line[13]*fnvPrime ^ it[13]
-			line[14] = line[14]*fnvPrime ^ it[14]
-			line[15] = line[15]*fnvPrime ^ it[15]
+			line, it := &lines[l&(lanes-1)], from[l&(lanes-1)]
+			if vectors {
+				line.fnvAVX2(it)
+			} else {
+				line[0] = line[0]*fnvPrime ^ it[0]
+				line[1] = line[1]*fnvPrime ^ it[1]
+				line[2] = line[2]*fnvPrime ^ it[2]
+				line[3] = line[3]*fnvPrime ^ it[3]
+				line[4] = line[4]*fnvPrime ^ it[4]
+				line[5] = line[5]*fnvPrime ^ it[5]
+				line[6] = line[6]*fnvPrime ^ it[6]
+				line[7] = line[7]*fnvPrime ^ it[7]
+				line[8] = line[8]*fnvPrime ^ it[8]
+				line[9] = line[9]*fnvPrime ^ it[9]
+				line[10] = line[10]*fnvPrime ^ it[10]
+				line[11] = line[11]*fnvPrime ^ it[11]
+				line[12] = line[12]*fnvPrime ^ it[12]
+				line[13] = line[13]*fnvPrime ^ it[13]
+				line[14] = line[14]*fnvPrime ^ it[14]
+				line[15] = line[15]*fnvPrime ^ it[15]
+			}
+			from[l&(lanes-1)] = &items[rows.mod((index[l&(lanes-1)]^(round+1))*fnvPrime^line[next])]
 		}
 	}
-	for l := range n {
-		h.k512.item(&h.lines[l], &h.lines[l])
+	h.touched = touched
+	if vectors {
+		clearUpper()
+	}
+	h.keccak(n)
+}
+
+// keccak hashes each of the first n lines.
+func (h *hasher) keccak(n int) {
+	if !avx2 || !h.avx2 {
+		for l := range n {
+			h.k512.item(&h.lines[l], &h.lines[l])
+		}
+		return
+	}
+	for l := 0; l < n; l += 4 { // beyond n there is room, and nothing of worth
+		keccak512x4((*[4]item)(h.lines[l : l+4]))
 	}
 }

@@ -114,14 +114,18 @@ func FuzzHash(f *testing.F) {
 		for i := range work {
 			work[i] = Work{common.BytesToHash(header), nonce + uint64(i)*0x9e3779b97f4a7c15}
 		}
-		newHasher().hash(c, work, digests)
-		for i, w := range work {
-			want := refHash(ref, pages, w)
-			if digests[i] != want {
-				t.Fatalf("share %d of %d: %+v, want %+v", i, size, digests[i], want)
-			}
-			if got := Quick(w, want.Mix); got != want.Final {
-				t.Fatalf("quick check of share %d: %s, want %s", i, got, want.Final)
+		for _, vectors := range []bool{false, avx2} {
+			h := newHasher()
+			h.avx2 = vectors
+			h.hash(c, work, digests)
+			for i, w := range work {
+				want := refHash(ref, pages, w)
+				if digests[i] != want {
+					t.Fatalf("share %d of %d, AVX2 %t: %+v, want %+v", i, size, h.avx2, digests[i], want)
+				}
+				if got := Quick(w, want.Mix); got != want.Final {
+					t.Fatalf("quick check of share %d: %s, want %s", i, got, want.Final)
+				}
 			}
 		}
 	})
