@@ -4,6 +4,7 @@
 # make test       all tests; RACE=1 with the race detector
 # make lint       gofmt, go vet and the linters of .golangci.yml
 # make bench      one table: what shares, connections and new jobs cost, beside the existing pools
+# make prove      the simulation of payouts over many seeds; PROVE="-seeds 100000" for more
 # make bench-payouts   what payouts cost
 # make clean
 
@@ -19,9 +20,11 @@ TFLAGS := -timeout 14m
 # What has but one thread, or only watches processes, has no races to detect; and
 # the race detector looks at the verifier without vectors.
 QUIET  := ./payouts/sim ./build/e2e ./proxy/ethash
+# Modules of their own, whose dependencies the pool does not have.
+MODULES := devnet bench browser
 PAGES  := $(shell find www/src -type f) $(addprefix www/,package.json package-lock.json .npmrc build.mjs build.sh)
 
-.PHONY: all demo test lint bench bench-payouts clean deps devnet pool www
+.PHONY: all demo test lint prove bench bench-payouts clean deps devnet pool www
 
 all: pool
 
@@ -40,21 +43,25 @@ demo: pool devnet
 	@exec $(BIN)/devnet demo --pool $(BIN)/open-ethereum-pool
 
 deps:
-	@build/install.sh redis-server
+	@build/install.sh redis-server chromium
 
 test: deps www
 	$(if $(RACE),CGO_ENABLED=1 GOEXPERIMENT= $(GO) test -race $(TFLAGS) $$($(GO) list ./... | grep -v -e /payouts/sim$$ -e /build/e2e$$))
 	$(GO) test $(TFLAGS) $(if $(RACE),$(QUIET),./...)
 	@www/build.sh test
 	$(if $(RACE),@true,GOEXPERIMENT= $(GO) test -timeout 5m ./proxy/ethash) # without vectors
+	cd build/browser && $(GO) test -count 1 -timeout 10m ./... # the pages are not among what go knows to have changed
 	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt would change the files above" >&2; exit 1; }
-	$(GO) vet ./... && cd build/devnet && $(GO) vet ./... && cd ../bench && $(GO) vet ./...
+	$(GO) vet ./... && for module in $(MODULES); do (cd build/$$module && $(GO) vet ./...) || exit 1; done
 	cd build/tools && $(GO) build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	$(BIN)/golangci-lint run ./...
-	for module in devnet bench; do (cd build/$$module && ../bin/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
+	for module in $(MODULES); do (cd build/$$module && ../bin/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
+
+prove: # more seeds than the tests run, and how many each mistake takes until it is caught
+	$(GO) run ./build/prove $(PROVE)
 
 bench: pool deps
 	@cd build/bench && $(GO) run . -pool ../$(notdir $(BIN))/open-ethereum-pool

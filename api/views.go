@@ -175,7 +175,7 @@ func earnings(list []rewardView, now, complete int64, most int) []dayView {
 // thresholdAt is when a balance reaches the threshold if rewards went on as in
 // the last week; 0 when it has, or nothing was earned. Time in unix seconds.
 func thresholdAt(balance, threshold util.Shannon, list []rewardView, now int64) int64 {
-	const most, least = 7 * daySeconds, daySeconds
+	const most, least = 7 * daySeconds, 3600
 	var sum util.Shannon
 	began := now
 	for _, r := range list {

@@ -117,7 +117,7 @@ func TestWhenTheThresholdIsReached(t *testing.T) {
 		{"reached", 100, []rewardView{day(1, 5)}, 0, 100},
 		{"no threshold", 1, []rewardView{day(1, 5)}, 0, 0},
 		{"half in two days, half in two more", 50, []rewardView{day(2*daySeconds, 25), day(100, 25)}, now + 2*daySeconds + 1, 100},
-		{"a first reward counts as a day's", 0, []rewardView{day(10, 100)}, now + daySeconds + 1, 100},
+		{"a first reward counts as an hour's", 0, []rewardView{day(10, 100)}, now + 3600 + 1, 100},
 		{"what is older than a week says nothing", 0, []rewardView{day(8*daySeconds, 100)}, 0, 100},
 		{"in a thousand years is never", 0, []rewardView{day(10, 1)}, 0, 1_000_000_000},
 	} {

@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// gather is how long a share waits for others to be counted with it.
-	gather = 2 * time.Millisecond
+	// gather is how long a share waits for others to be counted with it, when so
+	// many came together the last time. Else none is waited for: whoever comes
+	// while Redis counts makes the next batch.
+	gather     = 2 * time.Millisecond
+	gatherFrom = 4
 	// batchMost bounds a batch: Redis does nothing else while it counts one.
 	batchMost  = 200
 	retryFirst = 50 * time.Millisecond
@@ -31,6 +34,7 @@ type counter struct {
 	oldest func() uint64 // height below which no share is accepted
 	log    *slog.Logger
 	in     chan *counting
+	last   int // shares in the last batch
 	health *health
 }
 
@@ -96,16 +100,27 @@ func (c *counter) gather(ctx context.Context) []*counting {
 	case one := <-c.in:
 		waiting = append(waiting, one)
 	}
-	full := time.NewTimer(gather)
-	defer full.Stop()
-	for len(waiting) < batchMost {
+	var full <-chan time.Time // never, or when it is time
+	if c.last >= gatherFrom {
+		full = time.After(gather)
+	}
+	for more := true; more && len(waiting) < batchMost; {
 		select {
 		case one := <-c.in:
 			waiting = append(waiting, one)
-		case <-full.C:
-			return waiting
+			continue
+		default:
+		}
+		if more = full != nil; more {
+			select {
+			case one := <-c.in:
+				waiting = append(waiting, one)
+			case <-full:
+				more = false
+			}
 		}
 	}
+	c.last = len(waiting)
 	return waiting
 }
 

@@ -158,7 +158,7 @@ func (d *demo) writeConfigs() ([]string, error) {
 			},
 			"api": map[string]any{
 				"enabled": true, "listen": d.pages, "statsCollectInterval": "2s", "hashrateWindow": "1m", "hashrateLargeWindow": "10m",
-				"poolCharts": "*/10 * * * * *", "minerCharts": "*/10 * * * * *", // seconds first
+				"poolCharts": "*/10 * * * * *", "netCharts": "*/10 * * * * *", "minerCharts": "*/10 * * * * *", // seconds first
 			},
 			"unlocker": map[string]any{
 				"enabled": true, "daemon": d.chain.HTTP, "interval": "1s",

@@ -26,11 +26,12 @@ var ErrEpoch = errors.New("no cache for this epoch")
 
 // Verifier hashes shares. It is safe for concurrent use.
 type Verifier struct {
-	rules Rules
-	log   *slog.Logger
-	queue chan *request
-	build chan *slot
-	idle  sync.Pool // of *request
+	rules   Rules
+	workers int
+	log     *slog.Logger
+	queue   chan *request
+	build   chan *slot
+	idle    sync.Pool // of *request
 
 	mu     sync.Mutex
 	caches map[Epoch]*slot // guarded by mu
@@ -51,22 +52,24 @@ type request struct {
 	done   chan struct{} // gets one token
 }
 
-// New makes a Verifier. It starts nothing.
+// New makes a Verifier with one worker for each processor that Go uses now. It
+// starts nothing.
 func New(rules Rules, log *slog.Logger) *Verifier {
 	return &Verifier{
-		rules:  rules,
-		log:    log,
-		queue:  make(chan *request, 64*Batch),
-		build:  make(chan *slot, 8),
-		idle:   sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }},
-		caches: make(map[Epoch]*slot),
+		rules:   rules,
+		workers: runtime.GOMAXPROCS(0),
+		log:     log,
+		queue:   make(chan *request, 64*Batch),
+		build:   make(chan *slot, 8),
+		idle:    sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }},
+		caches:  make(map[Epoch]*slot),
 	}
 }
 
-// Run does the work, with one worker a processor, until ctx ends.
+// Run does the work until ctx ends.
 func (v *Verifier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for range runtime.GOMAXPROCS(0) {
+	for range v.workers {
 		g.Go(func() error {
 			v.work(ctx)
 			return nil

@@ -63,14 +63,14 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
   return (
     <>
       <div class="columns lopsided">
-        <Balance a={a} />
+        <Balance a={a} running={pool?.payouts.state === 'running'} />
         <dl class="tiles small">
           <Tile name={t.immature} note={t.immatureNote}><Amount of={stats.immature} /></Tile>
           <Tile name={t.onTheWay} note={t.onTheWayNote}><Amount of={stats.pending} /></Tile>
-          <Tile name={t.paid} note={t.paidNote(whole(a.paymentsTotal))}><Amount of={stats.paid} /></Tile>
+          <Tile name={t.paid} note={t.paidNote(a.paymentsTotal)}><Amount of={stats.paid} /></Tile>
           <Tile name={t.hashrate} note={t.average(hashrate(a.hashrate))}>{hashrate(a.currentHashrate)}</Tile>
           <Tile name={t.lastShare} note={t.workersNote(whole(a.workersOnline), whole(a.workersOffline))}><Time at={stats.lastShare} /></Tile>
-          <Tile name={t.round} note={t.blocksFound(whole(stats.blocksFound))}>{percent(ratio(a.roundShares, pool?.round.shares))}</Tile>
+          <Tile name={t.round} note={t.blocksFound(Number(stats.blocksFound ?? 0))}>{percent(ratio(a.roundShares, pool?.round.shares))}</Tile>
         </dl>
       </div>
       <Panel title={texts.dashboard.charts}><Chart name={texts.chart.hashrate} points={points} show={hashrate} zero tall /></Panel>
@@ -84,7 +84,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
   )
 }
 
-function Balance({ a }: { a: Account }) {
+function Balance({ a, running }: { a: Account; running: boolean }) {
   const t = texts.account
   const { symbol } = useSettings()
   const { payout: p, stats } = a
@@ -104,7 +104,7 @@ function Balance({ a }: { a: Account }) {
       {(p.reason || p.why) && <p class={calm ? 'reason' : 'reason warn'} aria-live="polite">{reason(p.reason)}{p.why && <span class="note">{p.why}</span>}</p>}
       <dl class="facts">
         {!reached && p.thresholdAt > 0 && <div><dt>{t.expected}</dt><dd><Time at={p.thresholdAt} /><span class="note">{t.expectedNote}</span></dd></div>}
-        <div><dt>{t.next}</dt><dd><Due at={p.nextSession} /></dd></div>
+        <div><dt>{t.next}</dt><dd><Due at={p.nextSession} running={running} /></dd></div>
       </dl>
     </section>
   )
@@ -165,6 +165,7 @@ const firstRewards = 15
 function Rewards({ a, csv }: { a: Account; csv: string }) {
   const t = texts.account
   const b = texts.blocks
+  const { symbol } = useSettings()
   const [all, setAll] = useState(false)
   const rows = all ? a.rewards : a.rewards.slice(0, firstRewards)
   return (
@@ -180,7 +181,7 @@ function Rewards({ a, csv }: { a: Account; csv: string }) {
           { name: t.kind, of: (r) => <><Badge kind={r.kind === 'uncle' ? 'info' : 'plain'}>{b.kinds[r.kind] ?? r.kind}</Badge>{r.immature && <> <Badge kind="warn">{t.immatureReward}</Badge></>}</> },
           { name: b.effort, of: (r) => percent(r.luck, 0), number: true },
           { name: t.share, of: (r) => <span title={`${r.share * 100} %`}>{percent(r.share)}</span>, number: true },
-          { name: t.amount, of: (r) => <Amount of={r.amount} column />, number: true, main: true },
+          { name: texts.payments.amount(symbol), of: (r) => <Amount of={r.amount} column />, number: true, main: true },
         ]}
       />
       {!all && a.rewards.length > firstRewards && <p class="center"><button type="button" class="button" onClick={() => setAll(true)}>{t.all(a.rewards.length)}</button></p>}

@@ -54,8 +54,8 @@ function Luck({ of }: { of: Answered['luck'] }) {
       {windows.map(([n, l]) => (
         <div class="tile" key={n}>
           <dt>{t.luckOver(whole(n))}</dt>
-          <dd>{percent(l.luck, 1)} <span class="unit">{t.luck.toLowerCase()}</span></dd>
-          <dd class="note">{t.uncles} {percent(l.uncleRate, 1)}, {t.orphans.toLowerCase()} {percent(l.orphanRate, 1)}; {t.luckNote}</dd>
+          <dd>{percent(l.luck, 1)}</dd>
+          <dd class="note">{t.rates(percent(l.uncleRate, 1), percent(l.orphanRate, 1))}</dd>
         </div>
       ))}
     </dl>
@@ -66,6 +66,7 @@ const tones: Record<string, string> = { candidate: 'plain', block: 'good', uncle
 
 function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[]; caption: string; empty: string; depth: number; head?: number; unknown?: boolean }) {
   const t = texts.blocks
+  const { symbol } = useSettings()
   const columns: Column<Block>[] = [
     { name: t.height, main: true, of: (b) => <><Height of={b.height} hash={b.hash} />{b.uncle && b.uncleHeight > 0 && b.uncleHeight !== b.height && <span class="note">{t.uncleAt(whole(b.uncleHeight))}</span>}</> },
     { name: t.found, of: (b) => <Time at={b.timestamp} /> },
@@ -79,8 +80,8 @@ function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[
         return <span class="confirmations"><span>{t.ofDepth(whole(n), whole(depth))}</span><Bar permille={Math.round((n / depth) * 1000)} label={t.confirmations} /></span>
       },
     },
-    { name: t.reward, number: true, hide: !!unknown, of: (b) => (b.orphan || big(b.reward) === 0n ? texts.none : <Wei of={b.reward} column />) },
-    { name: t.finder, of: (b) => <Login of={b.finder} /> },
+    { name: t.reward(symbol), number: true, hide: !!unknown, of: (b) => (b.orphan || big(b.reward) === 0n ? texts.none : <Wei of={b.reward} column />) },
+    { name: t.finder, hide: rows.every((b) => !b.finder), of: (b) => <Login of={b.finder} /> },
   ]
   return <Table caption={caption} rows={rows} id={(b, i) => b.hash + b.height + i} empty={empty} columns={columns} />
 }

@@ -37,7 +37,7 @@ function Numbers({ p }: { p: Pool }) {
     <>
       <dl class="tiles">
         <Tile name={t.hashrate} note={t.average(hashrate(p.hashrateAverage))}>{hashrate(p.hashrate)}</Tile>
-        <Tile name={t.miners} note={t.workers(whole(p.workersTotal))}>{whole(p.minersTotal)}</Tile>
+        <Tile name={t.miners} note={t.workers(p.workersTotal)}>{whole(p.minersTotal)}</Tile>
         <Tile name={t.difficulty} note={t.network(hashrate(p.network.hashrate), whole(p.network.height))}>{difficulty(p.network.difficulty)}</Tile>
         <Tile name={t.round} note={t.roundNote}>
           {percent(p.round.progress, p.round.progress < 1 ? 1 : 0)}
@@ -97,7 +97,7 @@ function Charts({ points }: { points: PoolPoint[] }) {
     <Panel title={texts.dashboard.charts}>
       <div class="charts">
         <Chart name={texts.chart.hashrate} points={lines[0]} show={hashrate} zero />
-        <Chart name={texts.chart.miners} points={lines[1]} show={(y) => (Number.isInteger(y) ? whole(y) : '')} zero />
+        <Chart name={texts.chart.miners} points={lines[1]} show={whole} zero count />
         <Chart name={texts.chart.difficulty} points={lines[2].filter(([, y]) => y > 0)} show={difficulty} />
       </div>
     </Panel>

@@ -29,7 +29,7 @@ export function MinersPage({ at }: { at: Place }) {
   return (
     <>
       <Title>{t.title}</Title>
-      {answer.data && <p class="lead">{t.online(whole(answer.data.minersTotal), hashrate(answer.data.hashrate))}</p>}
+      {answer.data && <p class="lead">{t.online(answer.data.minersTotal, hashrate(answer.data.hashrate))}</p>}
       <form class="search" role="search" onSubmit={(e) => { e.preventDefault(); if (account) location.hash = link('account', checksummed(account)) }}>
         <label for={id}>{t.find}</label>
         <div class="row">

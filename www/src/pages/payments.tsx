@@ -1,7 +1,6 @@
 // payments.tsx shows the pool paying.
 import { useApi } from '../api'
 import type { Answer } from '../api'
-import { whole } from '../format'
 import { Panel, Title, Wait } from '../parts/panel'
 import { DayTable, PaymentTable } from '../parts/payments'
 import { SessionPanel } from '../parts/session'
@@ -20,7 +19,7 @@ export function PaymentsPage({ pool, at }: { pool: Answer<Pool>; at: Place }) {
   return (
     <>
       <Title>{t.title}</Title>
-      {newest.data && <p class="lead">{t.total(whole(newest.data.paymentsTotal))}</p>}
+      {newest.data && <p class="lead">{t.total(newest.data.paymentsTotal)}</p>}
       {pool.data && <SessionPanel payouts={pool.data.payouts} />}
       {newest.data && newest.data.pending.length > 0 && (
         <Panel title={t.pending} note={t.pendingNote}>

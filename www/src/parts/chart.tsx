@@ -11,11 +11,13 @@ export interface Chart {
   points: Point[]
   show: (y: number) => string
   zero?: boolean // the axis begins at zero
+  count?: boolean // of whole things
   tall?: boolean
 }
 
 const height = 150
 const tallHeight = 210
+const counts = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
 
 /** Chart is a line with its name, its present value and what is under the pointer. */
 export function Chart(props: Chart) {
@@ -45,13 +47,13 @@ export function Chart(props: Chart) {
       const size = () => ({ width: Math.max(1, element.clientWidth), height: latest.current.tall ? tallHeight : height })
       const made = new Plot({
         ...size(),
-        padding: [8, 8, 0, 0],
+        padding: [8, 28, 0, 0], // half a label to the right
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 7, fill: line, stroke: line } },
         scales: { y: { range: (_u, low, high) => range(low, high, !!latest.current.zero) } },
         axes: [
-          { ...axis, grid: { show: false }, space: 60, size: 26, values: (_u, marks) => marks.map((m) => clock(m, marks[1]! - marks[0]! < 60)) },
-          { ...axis, size: 78, space: 26, values: (_u, marks) => marks.map((m) => latest.current.show(m)) },
+          { ...axis, grid: { show: false }, space: 60, size: 32, gap: 9, values: (_u, marks) => marks.map((m) => clock(m, marks[1]! - marks[0]! < 60)) },
+          { ...axis, size: 78, space: 26, ...(latest.current.count && { incrs: counts }), values: (_u, marks) => marks.map((m) => latest.current.show(m)) },
         ],
         series: [{}, { stroke: line, width: 1.75, fill: zero ? colour('--accent-soft') : '', points: { show: false }, spanGaps: false }],
         hooks: { setCursor: [(u) => setAt(u.cursor.idx ?? null)] },

@@ -10,6 +10,7 @@ import { Amount, Badge, Bar, Height, Login, Time, Tx } from './values'
 
 export function PaymentTable({ rows, caption, empty, address }: { rows: Payment[]; caption: string; empty: string; address?: boolean }) {
   const t = texts.payments
+  const { symbol } = useSettings()
   return (
     <Table
       caption={caption}
@@ -19,7 +20,7 @@ export function PaymentTable({ rows, caption, empty, address }: { rows: Payment[
       columns={[
         { name: t.time, of: (p) => <Time at={p.timestamp} /> },
         { name: t.address, of: (p) => <Login of={p.address ?? ''} />, hide: !address },
-        { name: t.amount, of: (p) => <Amount of={p.amount} column />, number: true, main: true },
+        { name: t.amount(symbol), of: (p) => <Amount of={p.amount} column />, number: true, main: true },
         { name: t.status, of: (p) => <Status of={p} /> },
         { name: t.tx, of: (p) => (p.tx ? <Tx hash={p.tx} /> : <span class="muted">{t.noTx}</span>) },
       ]}
@@ -30,8 +31,10 @@ export function PaymentTable({ rows, caption, empty, address }: { rows: Payment[
 function Status({ of: p }: { of: Payment }) {
   const { confirmations: depth, symbol } = useSettings()
   const t = texts.payments
-  const word = p.status === 'confirming' && depth ? t.confirming(String(Math.min(p.confirmations, depth)), String(depth)) : t.states[p.status] ?? p.status
-  const kind = { final: 'good', held: 'bad', failed: 'bad', pending: 'plain', sent: 'plain', confirming: 'info' }[p.status] ?? 'plain'
+  // Confirmations are counted from a block, which has to be known.
+  const state = p.status === 'confirming' && !p.block ? 'sent' : p.status
+  const word = state === 'confirming' && depth ? t.confirming(String(Math.min(p.confirmations, depth)), String(depth)) : t.states[state] ?? state
+  const kind = { final: 'good', held: 'bad', failed: 'bad', pending: 'plain', sent: 'plain', confirming: 'info' }[state] ?? 'plain'
   return (
     <span class="status">
       <span title={p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`) : undefined}><Badge kind={kind}>{word}</Badge></span>
@@ -43,17 +46,19 @@ function Status({ of: p }: { of: Payment }) {
 
 /** DayTable is a sum for each day, with bars to compare. */
 export function DayTable({ rows, caption, empty, count, day }: { rows: Day[]; caption: string; empty: string; count: string; day: string }) {
-  const most = rows.reduce((m, d) => (BigInt(d.amount) > m ? BigInt(d.amount) : m), 0n)
+  const { symbol } = useSettings()
+  const days = rows.slice(0, rows.reduce((n, d, i) => (d.payments > 0 ? i + 1 : n), 0)) // from the first one on
+  const most = days.reduce((m, d) => (BigInt(d.amount) > m ? BigInt(d.amount) : m), 0n)
   return (
     <Table
       caption={caption}
-      rows={rows}
+      rows={days}
       id={(d) => d.day}
       empty={empty}
       columns={[
         { name: day, of: (d) => <time dateTime={d.day}>{d.day}</time> },
         { name: count, of: (d) => d.payments, number: true },
-        { name: texts.payments.amount, of: (d) => <span class="daybar"><Amount of={d.amount} column /><span aria-hidden="true"><Bar permille={permille(d.amount, most.toString())} label="" /></span></span>, number: true, main: true },
+        { name: texts.payments.amount(symbol), of: (d) => <span class="daybar"><Amount of={d.amount} column /><span aria-hidden="true"><Bar permille={permille(d.amount, most.toString())} label="" /></span></span>, number: true, main: true },
       ]}
     />
   )

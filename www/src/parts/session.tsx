@@ -43,7 +43,7 @@ export function SessionPanel({ payouts }: { payouts: Payouts }) {
             <dd>{s.started ? <><Time at={s.ended || s.started} /><span class="note">{texts.session.lastNote(s.paid, s.due)}, <Amount of={s.amount} unit /></span></> : texts.session.noneYet}</dd>
           </div>
         )}
-        {running && <div><dt>{texts.session.title}</dt><dd><Time at={s.started} /></dd></div>}
+        {running && <div><dt>{texts.session.began}</dt><dd><Time at={s.started} /></dd></div>}
         <div><dt>{texts.session.threshold}</dt><dd title={`${shannon(payouts.threshold)} ${symbol}`}><Amount of={payouts.threshold} unit /></dd></div>
       </dl>
     </Panel>

@@ -38,7 +38,7 @@ export function Table<T>({ caption, columns, rows, id, empty, more }: {
           const extra = more?.(row)
           return [
             <tr role="row" key={key}>
-              {shown.map((c) => <td role="cell" class={kind(c)} data-label={c.name} key={c.name}>{c.of(row)}</td>)}
+              {shown.map((c) => <td role="cell" class={kind(c)} data-label={c.name} key={c.name}><div>{c.of(row)}</div></td>)}
             </tr>,
             extra && <tr role="row" class="extra" key={key + '+'}><td role="cell" colSpan={shown.length}>{extra}</td></tr>,
           ]

@@ -58,10 +58,11 @@ export function Time({ at, none = texts.never }: { at: number | undefined; none?
   return <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{text}</time>
 }
 
-/** Due shows when something is to happen that may be late. */
-export function Due({ at }: { at: number }) {
+/** Due shows when the next payout session is, which may be late, or run already. */
+export function Due({ at, running }: { at: number; running?: boolean }) {
   const t = texts.session
-  const text = useNow((now) => (at > now ? relative(at, now) : now - at < 60 ? t.due : t.overdue(relative(at, now))))
+  const text = useNow((now) => (at >= now + 5 ? relative(at, now) : now - at < 120 ? t.due : t.overdue(relative(at, now))))
+  if (running) return <>{t.running}</>
   if (!at) return <span class="muted">{t.nextUnknown}</span>
   return <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{text}</time>
 }
