@@ -17,14 +17,14 @@ export GOFLAGS      += -trimpath
 BIN    := build/bin
 RACE   ?=
 TFLAGS := -timeout 14m
-# What has but one thread, or only watches processes, has no races to detect; and
-# the race detector looks at the verifier without vectors.
-QUIET  := ./payouts/sim ./build/e2e ./proxy/ethash
+# What has but one thread, or only watches processes, has no races to detect. The
+# verifier is tested with its vectors here, and without them elsewhere.
+QUIET  := payouts/sim build/e2e proxy/ethash
 # Modules of their own, whose dependencies the pool does not have.
 MODULES := devnet bench browser
 PAGES  := $(shell find www/src -type f) $(addprefix www/,package.json package-lock.json .npmrc build.mjs build.sh)
 
-.PHONY: all demo test lint prove bench bench-payouts clean deps devnet pool www
+.PHONY: all demo test test-packages test-world lint prove bench bench-payouts clean deps devnet pool www
 
 all: pool
 
@@ -45,11 +45,17 @@ demo: pool devnet
 deps:
 	@build/install.sh redis-server chromium
 
+# Two at a time: the one is busy computing, the other mostly waits for blocks.
 test: deps www
-	$(if $(RACE),CGO_ENABLED=1 GOEXPERIMENT= $(GO) test -race $(TFLAGS) $$($(GO) list ./... | grep -v -e /payouts/sim$$ -e /build/e2e$$))
-	$(GO) test $(TFLAGS) $(if $(RACE),$(QUIET),./...)
+	@$(MAKE) --no-print-directory -j2 test-packages test-world
+
+test-packages:
+	$(if $(RACE),CGO_ENABLED=1 GOEXPERIMENT= $(GO) test -race -short,$(GO) test) $(TFLAGS) $$($(GO) list ./... | grep -v $(QUIET:%=-e %$$))
+	GOEXPERIMENT= $(if $(RACE),CGO_ENABLED=1 $(GO) test -race,$(GO) test) -timeout 10m ./proxy/ethash # without vectors
+
+test-world:
+	$(GO) test $(TFLAGS) $(QUIET:%=./%)
 	@www/build.sh test
-	$(if $(RACE),@true,GOEXPERIMENT= $(GO) test -timeout 5m ./proxy/ethash) # without vectors
 	cd build/browser && $(GO) test -count 1 -timeout 10m ./... # the pages are not among what go knows to have changed
 	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there
 

@@ -79,13 +79,18 @@ func (p *Payer) depths() depths {
 // act decides and acts for each open payment, highest nonce first so that
 // several refused ones hand their nonces back one after the other.
 func (t *turn) act(ctx context.Context) error {
-	var sent, final []*storage.Payment
+	var sent, final, moved []*storage.Payment
 	for _, p := range slices.Backward(t.open) {
 		f, err := t.factsOf(ctx, p)
 		if err != nil {
 			return err
 		}
-		switch decide(p, f, t.depths()) {
+		step := decide(p, f, t.depths())
+		if block := f.block(); (step == wait || step == send) && p.State == storage.Sent && p.Block != block {
+			p.Block = block
+			moved = append(moved, p)
+		}
+		switch step {
 		case wait:
 			t.sayLost(p)
 		case bookSent:
@@ -123,6 +128,11 @@ func (t *turn) act(ctx context.Context) error {
 	slices.Reverse(final)
 	if err := t.book(ctx, sent); err != nil {
 		return err
+	}
+	for i, err := range t.lease.Mined(ctx, moved...) {
+		if err = t.setAside(moved[i], err); err != nil {
+			return err
+		}
 	}
 	return t.finish(ctx, final)
 }

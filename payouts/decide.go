@@ -52,6 +52,14 @@ type facts struct {
 	Head     uint64
 }
 
+// block is the one that holds the payment now, or 0.
+func (f facts) block() uint64 {
+	if f.Mined == nil {
+		return 0
+	}
+	return f.Mined.Block
+}
+
 // depths say how deep in the chain a fact must be to be acted on.
 type depths struct{ Confirmations, Void uint64 }
 

@@ -250,6 +250,10 @@ func (l cutLease) Final(ctx context.Context, now int64, held util.Shannon, ps ..
 	return all(l.k, "Final", ps, func(ps ...*storage.Payment) []error { return l.Lease.Final(ctx, now, held, ps...) })
 }
 
+func (l cutLease) Mined(ctx context.Context, ps ...*storage.Payment) []error {
+	return all(l.k, "Mined", ps, func(ps ...*storage.Payment) []error { return l.Lease.Mined(ctx, ps...) })
+}
+
 func (l cutLease) Unfinal(ctx context.Context, p *storage.Payment, why string) error {
 	return write(l.k, "Unfinal", func() error { return l.Lease.Unfinal(ctx, p, why) })
 }

@@ -46,6 +46,7 @@ type Lease interface {
 	Sent(ctx context.Context, now int64, ps ...*storage.Payment) []error
 	Attempts(ctx context.Context, p *storage.Payment, before int) error
 	Final(ctx context.Context, now int64, held util.Shannon, ps ...*storage.Payment) []error
+	Mined(ctx context.Context, ps ...*storage.Payment) []error
 	Unfinal(ctx context.Context, p *storage.Payment, why string) error
 	Void(ctx context.Context, p *storage.Payment, fate storage.NonceFate, why, reject string) error
 	Adopt(ctx context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error

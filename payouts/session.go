@@ -474,7 +474,11 @@ func (p *Payer) finishSession(ctx context.Context, s *session, err error) {
 		if err := t.lease.Skipped(ctx, skipped); err != nil {
 			return err
 		}
-		return t.lease.Note(ctx, "sessionEnded", p.clock.Now().Unix(), "sessionResult", result)
+		notes := []any{"sessionEnded", p.clock.Now().Unix(), "sessionResult", result}
+		if !s.counted { // it ended before anybody was looked at
+			notes = append(notes, "sessionStarted", s.started, "sessionDue", 0, "sessionPaid", 0, "sessionAmount", 0)
+		}
+		return t.lease.Note(ctx, notes...)
 	})
 	if noted != nil {
 		p.complain(ctx, noted)

@@ -69,8 +69,11 @@ func TestPayerPaysOnceWhereverItDies(t *testing.T) {
 			mempool string
 			stride  int
 		}{{killed, "kept", 1}, {killed, "lost", 1}, {halved, "kept", 1}, {halved, "lost", 1}, {unheard, "kept", 3}, {undone, "kept", 11}} {
-			if *everyPoint {
+			switch {
+			case *everyPoint:
 				c.stride = 1
+			case testing.Short():
+				c.stride *= 5
 			}
 			t.Run(fmt.Sprintf("%s, %s, mempool %s", s.name, c.wound, c.mempool), func(t *testing.T) {
 				redis := <-servers

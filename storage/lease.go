@@ -44,7 +44,7 @@ var (
 	adoptScript, holdScript, foreignScript, buryScript = script("adopt"), script("hold"), script("foreign"), script("bury")
 	oldRowScript, recordScript, ignoreScript           = script("oldrow"), script("record"), script("ignore")
 	rejectScript, openBooksScript, dueScript           = script("reject"), script("openbooks"), script("due")
-	skippedScript                                      = script("skipped")
+	skippedScript, minedScript                         = script("skipped"), script("mined")
 )
 
 var (
@@ -290,6 +290,18 @@ func (l *Lease) Final(ctx context.Context, now int64, held util.Shannon, ps ...*
 		}
 		return call{"book payment " + p.ID + " as final", finalScript, keys,
 			[]any{p.ID, string(p.Kind), p.Login, p.Amount.String(), p.Hash.Hex(), now, p.Block, p.BlockHash.Hex(), fee.String(), held.String()}}, nil
+	})
+}
+
+// Mined notes in which block each sent payment is by p.Block, 0 for none, for
+// those who look on.
+func (l *Lease) Mined(ctx context.Context, ps ...*Payment) []error {
+	return l.runPayments(ctx, ps, func(p *Payment) (call, error) {
+		block := ""
+		if p.Block > 0 {
+			block = strconv.FormatUint(p.Block, 10)
+		}
+		return call{"note the block of payment " + p.ID, minedScript, []string{l.db.Keys.Payment(p.ID)}, []any{p.ID, block}}, nil
 	})
 }
 

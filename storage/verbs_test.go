@@ -199,6 +199,12 @@ var verbs = []verb{
 		},
 	},
 	{
+		name: "mined", given: func(b *books) { b.openAndSend(pay(7, alice, 300)) }, then: [3]util.Shannon{700, 0, 300},
+		do: func(b *books, l *Lease) error {
+			return one(l.Mined(ctx, pay(7, alice, 300, is(Sent), mined(hash(7, 1)))))
+		},
+	},
+	{
 		name: "unfinal", given: final, then: [3]util.Shannon{700, 0, 300},
 		do:     func(b *books, l *Lease) error { return l.Unfinal(ctx, pay(7, alice, 300, is(Final)), "a reorg") },
 		others: map[string]func(*Lease) error{"nonce": func(l *Lease) error { return l.Unfinal(ctx, pay(7, alice, 300, is(Final), at(8)), "a reorg") }},

@@ -302,6 +302,13 @@ func (w *twins) actions() map[string]func(*rapid.T) {
 			}
 			w.both(t, "final", func(l payouts.Lease) []error { return l.Final(ctx, opened+90, h, each(ps)...) })
 		},
+		"mined": func(t *rapid.T) {
+			ps := w.some(t, w.any)
+			for _, p := range ps {
+				p.Block = uint64(rapid.IntRange(0, 9).Draw(t, "block"))
+			}
+			w.both(t, "mined", func(l payouts.Lease) []error { return l.Mined(ctx, each(ps)...) })
+		},
 		"unfinal": func(t *rapid.T) {
 			p := w.any(t)
 			w.one(t, "unfinal", func(l payouts.Lease) error { return l.Unfinal(ctx, p, "a reorg") })

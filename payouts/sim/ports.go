@@ -226,6 +226,10 @@ func (l tiredLease) Attempts(ctx context.Context, p *storage.Payment, before int
 	return do(l.p, l.p.redis(), "Attempts", func() error { return l.l.Attempts(ctx, p, before) })
 }
 
+func (l tiredLease) Mined(ctx context.Context, ps ...*storage.Payment) []error {
+	return all(l.p, l.p.redis(), "Mined", ps, func(ps ...*storage.Payment) []error { return l.l.Mined(ctx, ps...) })
+}
+
 func (l tiredLease) Unfinal(ctx context.Context, p *storage.Payment, why string) error {
 	return do(l.p, l.p.redis(), "Unfinal", func() error { return l.l.Unfinal(ctx, p, why) })
 }

@@ -435,6 +435,20 @@ func (l *lease) Final(_ context.Context, now int64, held util.Shannon, ps ...*st
 	})
 }
 
+func (l *lease) Mined(_ context.Context, ps ...*storage.Payment) []error {
+	return l.each("note a payment's block", ps, nil, func(b *books, p *storage.Payment) (code, error) {
+		r, err := b.payment(p, false)
+		switch {
+		case err != nil:
+			return 0, err
+		case r.State != storage.Sent || r.Block == p.Block:
+			return already, nil
+		}
+		b.change(p.ID, func(r *storage.Payment) { r.Block = p.Block })
+		return ok, nil
+	})
+}
+
 func (l *lease) Unfinal(_ context.Context, p *storage.Payment, why string) error {
 	return l.run("reopen payment "+p.ID, func(b *books) (code, error) {
 		r, err := b.payment(p, false)
