@@ -81,7 +81,7 @@ func (o options) mistakes(ctx context.Context, out io.Writer) bool {
 	fmt.Fprintf(out, "\n%-46s %6s  %s\n", "mistake", "seeds", "how it shows")
 	for _, m := range sim.Mutations {
 		one := o
-		one.seeds = max(o.seeds, uint64(m.Within))
+		one.seeds = max(o.seeds, sim.Enough)
 		s := one.sweep(ctx, io.Discard, m, false)
 		switch {
 		case s.violated > 0:

@@ -186,6 +186,8 @@ func (b *books) dump(k storage.Keys) map[string]map[string]string {
 		}
 		if p.FeeWei != nil {
 			put(key, "fee", p.FeeWei.String())
+		}
+		if p.Block != 0 {
 			put(key, "block", strconv.FormatUint(p.Block, 10))
 		}
 	}

@@ -14,12 +14,14 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
+// Enough is how many seeds each mistake must be caught in.
+const Enough = 5000
+
 // Mutation is a deliberate mistake, made where the engine meets the world: the
 // engine's code stays as it is, and one of its parts does what the mistake
 // would.
 type Mutation struct {
-	Name   string
-	Within int // seeds in which it must be caught
+	Name string
 
 	config    func(*payouts.Config)
 	owner     func(*World, *payouts.Owner)
@@ -30,34 +32,34 @@ type Mutation struct {
 
 // Mutations are all mistakes: those of the design's list first.
 var Mutations = []*Mutation{
-	{Name: "no journal", Within: 100, wrap: journals(func(j journal) payouts.Journal { return noJournal{j} })},
-	{Name: "credit back when not in the mempool", Within: 100, wrap: ledgers(func(l tiredLedger) payouts.Ledger { return impatient{l} })},
-	{Name: "look up only the last hash", Within: 100, wrap: chains(func(c tiredChain) payouts.Chain { return lastHash{c} })},
-	{Name: "send before record", Within: 100, wrap: func(p *process, parts *payouts.Parts) { parts.Signer = hastySigner{tiredSigner{p}} }},
-	{Name: "no REINSTATE", Within: 100, wrap: leases(func(l tiredLease) payouts.Lease { return noReinstate{l} })},
-	{Name: "no VERIFY", Within: 1000, wrap: leases(func(l tiredLease) payouts.Lease { return noVerify{l} })},
-	{Name: "bump recorded after sending", Within: 1000, wrap: leases(func(l tiredLease) payouts.Lease { return lateBump{l} })},
-	{Name: "no rebroadcast", Within: 100, wrap: chains(func(c tiredChain) payouts.Chain { return sendOnce{c, map[string]bool{}} })},
-	{Name: "no fencing", Within: 1000, fenceless: true},
-	{Name: "final at 1 block", Within: 100, config: func(c *payouts.Config) { c.Confirmations = 1 }},
-	{Name: "credit back at depth 0", Within: 1000, config: func(c *payouts.Config) { c.VoidDepth = 0 }},
-	{Name: "no UNFINAL", Within: 100, wrap: leases(func(l tiredLease) payouts.Lease { return noUnfinal{l} })},
-	{Name: "no FILLER", Within: 1000, wrap: noFillers},
-	{Name: "counter token", Within: 2000, owner: func(w *World, o *payouts.Owner) {
+	{Name: "no journal", wrap: journals(func(j journal) payouts.Journal { return noJournal{j} })},
+	{Name: "credit back when not in the mempool", wrap: ledgers(func(l tiredLedger) payouts.Ledger { return impatient{l} })},
+	{Name: "look up only the last hash", wrap: chains(func(c tiredChain) payouts.Chain { return lastHash{c} })},
+	{Name: "send before record", wrap: func(p *process, parts *payouts.Parts) { parts.Signer = hastySigner{tiredSigner{p}} }},
+	{Name: "no REINSTATE", wrap: leases(func(l tiredLease) payouts.Lease { return noReinstate{l} })},
+	{Name: "no VERIFY", wrap: leases(func(l tiredLease) payouts.Lease { return noVerify{l} })},
+	{Name: "bump recorded after sending", wrap: leases(func(l tiredLease) payouts.Lease { return lateBump{l} })},
+	{Name: "no rebroadcast", wrap: chains(func(c tiredChain) payouts.Chain { return sendOnce{c, map[string]bool{}} })},
+	{Name: "no fencing", fenceless: true},
+	{Name: "final at 1 block", config: func(c *payouts.Config) { c.Confirmations = 1 }},
+	{Name: "credit back at depth 0", config: func(c *payouts.Config) { c.VoidDepth = 0 }},
+	{Name: "no UNFINAL", wrap: leases(func(l tiredLease) payouts.Lease { return noUnfinal{l} })},
+	{Name: "no FILLER", wrap: noFillers},
+	{Name: "counter token", owner: func(w *World, o *payouts.Owner) {
 		w.ledger.books.counter++
 		*o = payouts.Owner{Host: "pool", PID: "1", Journal: o.Journal, Token: fmt.Sprint(w.ledger.books.counter)}
 	}},
-	{Name: "blind retry of a step", Within: 100, blind: true},
-	{Name: "foreign nonces ignored", Within: 1000, wrap: ledgers(func(l tiredLedger) payouts.Ledger { return nobody{l} })},
-	{Name: "status 0 counted as paid", Within: 1000, wrap: chains(func(c tiredChain) payouts.Chain { return allGood{c} })},
+	{Name: "blind retry of a step", blind: true},
+	{Name: "foreign nonces ignored", wrap: ledgers(func(l tiredLedger) payouts.Ledger { return nobody{l} })},
+	{Name: "status 0 counted as paid", wrap: chains(func(c tiredChain) payouts.Chain { return allGood{c} })},
 
-	{Name: "a lost reply taken for a refusal", Within: 2000, wrap: chains(func(c tiredChain) payouts.Chain { return pessimist{c} })},
-	{Name: "a receipt's block not held against the chain", Within: 1000, wrap: chains(func(c tiredChain) payouts.Chain { return gullible{c, map[uint64]common.Hash{}} })},
-	{Name: "journal not synced", Within: 1000, wrap: journals(func(j journal) payouts.Journal { return lazyJournal{j} })},
-	{Name: "credits back not journalled", Within: 1000, wrap: journals(func(j journal) payouts.Journal { return noVoids{j} })},
-	{Name: "attempts not journalled", Within: 1000, wrap: journals(func(j journal) payouts.Journal { return noAttempts{j} })},
-	{Name: "steps not counted", Within: 1000, wrap: ledgers(func(l tiredLedger) payouts.Ledger { return noSteps{l, new(uint64)} })},
-	{Name: "last final block not checked", Within: 1000, wrap: ledgers(func(l tiredLedger) payouts.Ledger { return noAnchor{l} })},
+	{Name: "a lost reply taken for a refusal", wrap: chains(func(c tiredChain) payouts.Chain { return pessimist{c} })},
+	{Name: "a receipt's block not held against the chain", wrap: chains(func(c tiredChain) payouts.Chain { return gullible{c, map[uint64]common.Hash{}} })},
+	{Name: "journal not synced", wrap: journals(func(j journal) payouts.Journal { return lazyJournal{j} })},
+	{Name: "credits back not journalled", wrap: journals(func(j journal) payouts.Journal { return noVoids{j} })},
+	{Name: "attempts not journalled", wrap: journals(func(j journal) payouts.Journal { return noAttempts{j} })},
+	{Name: "steps not counted", wrap: ledgers(func(l tiredLedger) payouts.Ledger { return noSteps{l, new(uint64)} })},
+	{Name: "last final block not checked", wrap: ledgers(func(l tiredLedger) payouts.Ledger { return noAnchor{l} })},
 }
 
 func journals(f func(journal) payouts.Journal) func(*process, *payouts.Parts) {
