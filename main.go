@@ -290,9 +290,11 @@ func (a *app) runProxy(ctx context.Context, db *storage.DB) error {
 		return err
 	}
 	defer a.busy.begin("proxy (Redis, a node, or a miner's connection)")()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return verifier.Run(ctx) })
-	g.Go(func() error { return p.Run(ctx) })
+	// A share that waits to be hashed may be a block, so that the verifier ends last.
+	verifying, end := context.WithCancel(context.WithoutCancel(ctx))
+	var g errgroup.Group
+	g.Go(func() error { return verifier.Run(verifying) })
+	g.Go(func() error { defer end(); return p.Run(ctx) })
 	return g.Wait()
 }
 

@@ -83,7 +83,7 @@ func idOf(id json.RawMessage) json.RawMessage {
 // wake sends the present work, and from now on every new one.
 func (s *session) wake(before ...[]byte) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	s.ready = true
 	out := []byte{}
 	for _, b := range before {

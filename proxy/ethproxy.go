@@ -42,7 +42,7 @@ func (ethProxy) failure(id json.RawMessage, f failure) []byte {
 
 // getWork is the work as the methods of getwork tell it.
 func getWork(w *work, difficulty int64) []string {
-	return []string{w.Header.Hex(), w.Seed.Hex(), targetOf(difficulty).Hex()}
+	return []string{w.Header.Hex(), w.Seed.Hex(), targetOf(w.share(difficulty)).Hex()}
 }
 
 func (ethProxy) job(s *session, w *work) []byte {
@@ -59,12 +59,14 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 	args := req.args()
 	switch req.Method {
 	case "eth_submitLogin", "eth_login":
-		if _, f := s.authorize(args, req.Worker); f != failNone {
+		i, f := s.authorize(args, req.Worker)
+		if f != failNone {
 			return s.reply(d.failure(req.ID, f))
 		}
+		s.miners = s.miners[i : i+1] // a share does not say whose it is: the last login's
 		s.mu.Lock()
 		s.ready = true
-		s.mu.Unlock()
+		s.unlock()
 		return s.reply(ethResult(req.ID, true))
 	case "eth_getWork":
 		w := s.proxy.present()
@@ -73,7 +75,7 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 		}
 		s.mu.Lock()
 		difficulty := s.difficulty
-		s.mu.Unlock()
+		s.unlock()
 		return s.reply(ethResult(req.ID, getWork(w, difficulty)))
 	case "eth_submitWork":
 		if len(s.miners) == 0 {

@@ -62,6 +62,8 @@ func (p *Proxy) getwork(w http.ResponseWriter, r *http.Request) {
 	case !p.policy.welcome(login):
 		write(w, ethProxy{}.failure(req.ID, failBlacklisted))
 	default:
+		p.miners.Add(1) // its share may be a block
+		defer p.miners.Done()
 		write(w, p.getworkReply(r.Context(), &req, miner{strings.ToLower(login), workerName(r.PathValue("id"))}, ip))
 	}
 }
@@ -79,7 +81,7 @@ func (p *Proxy) getworkReply(ctx context.Context, req *request, m miner, ip stri
 		if now == nil {
 			return d.failure(req.ID, failNoWork)
 		}
-		return ethResult(req.ID, map[string]any{"number": hexutil.Uint64(now.Height), "difficulty": hexutil.Uint64(difficultyOf(now.Target))})
+		return ethResult(req.ID, map[string]any{"number": hexutil.Uint64(now.Height), "difficulty": hexutil.Uint64(now.Difficulty)})
 	case "eth_submitHashrate":
 		return ethResult(req.ID, true)
 	case "eth_submitWork":
@@ -117,7 +119,7 @@ func (p *Proxy) clientIP(r *http.Request) string {
 	if !p.cfg.BehindReverseProxy {
 		return host
 	}
-	hops := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	if ip := net.ParseIP(strings.TrimSpace(hops[len(hops)-1])); ip != nil {
 		return ip.String()
 	}

@@ -142,6 +142,9 @@ func (p *Proxy) greet(conn net.Conn, at *port) *session {
 		s.ends.Go(s.writes)
 	}
 	p.sessions.add(s)
+	if p.stopping.Load() { // after all others were closed
+		s.conn.Close()
+	}
 	return s
 }
 
@@ -240,5 +243,5 @@ func (p *Proxy) broadcast(w *work) {
 		})
 	}
 	wg.Wait()
-	p.log.Debug("new work", "height", w.Height, "job", w.ID, "node", w.Node, "difficulty", difficultyOf(w.Target), "miners", len(list), "took", time.Since(began))
+	p.log.Debug("new work", "height", w.Height, "job", w.ID, "node", w.Node, "difficulty", w.Difficulty, "miners", len(list), "took", time.Since(began))
 }

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
 // niceHash is EthereumStratum/1.0.0 as NiceHash specified it and T-Rex' stratum2
@@ -38,8 +41,9 @@ func (niceHash) failure(id json.RawMessage, f failure) []byte {
 }
 
 func (niceHash) job(s *session, w *work) []byte {
-	return w.encoded(form{"nicehash", s.difficulty}, func() []byte {
-		return append(line(niceNotice{nil, "mining.set_difficulty", []float64{niceDifficulty(s.difficulty)}}),
+	difficulty := w.share(s.difficulty)
+	return w.encoded(form{"nicehash", difficulty}, func() []byte {
+		return append(line(niceNotice{nil, "mining.set_difficulty", []float64{niceDifficulty(difficulty)}}),
 			line(niceNotice{nil, "mining.notify", []any{w.ID, bare(w.Seed), bare(w.Header), w.Clean}})...)
 	})
 }
@@ -100,8 +104,15 @@ func (niceHash) share(s *session, args []string) (submission, failure) {
 		return submission{}, failBadShare
 	}
 	m := s.miners[0]
-	if login, rig, ok := strings.Cut(args[0], "."); ok && strings.EqualFold(login, m.Login) {
-		m.Worker = workerName(rig)
+	login, rig, named := strings.Cut(args[0], ".")
+	if util.IsLogin(login) { // some programs send the rig's name alone
+		i := slices.IndexFunc(s.miners, func(m miner) bool { return strings.EqualFold(login, m.Login) })
+		if i < 0 {
+			return submission{}, failUnknown
+		}
+		if m = s.miners[i]; named {
+			m.Worker = workerName(rig)
+		}
 	}
 	nonce, f := s.fullNonce(args[2])
 	return submission{Login: m.Login, Worker: m.Worker, Work: s.proxy.board.id(args[1]), Nonce: nonce}, f

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -43,7 +44,8 @@ type record struct {
 	connections    int32
 	limit          int32 // of connections
 	valid, invalid int32 // shares since the last look
-	malformed      int32 // lines that are no requests
+	malformed      int32 // lines that are no requests, since malformedFrom
+	malformedFrom  time.Time
 }
 
 func newPolicy(cfg PolicyConfig, ledger Ledger, log *slog.Logger) *policy {
@@ -101,7 +103,7 @@ func (p *policy) share(ip string, ok bool) bool {
 	if ok {
 		r.valid++
 		if p.cfg.Limits.Enabled {
-			r.limit += p.cfg.Limits.LimitJump
+			r.limit = min(r.limit, math.MaxInt32-p.cfg.Limits.LimitJump) + p.cfg.Limits.LimitJump
 		}
 	} else {
 		r.invalid++
@@ -118,11 +120,17 @@ func (p *policy) share(ip string, ok bool) bool {
 	return !p.ban(ip, r, fmt.Sprintf("%.0f %% of its shares are invalid", 100*bad))
 }
 
+// floodTime is within what time malformed lines make a flood.
+const floodTime = time.Minute
+
 // malformed notes a line that is no request and says whether its sender may stay.
 func (p *policy) malformed(ip string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.of(ip)
+	if now := p.now(); now.Sub(r.malformedFrom) > floodTime {
+		r.malformed, r.malformedFrom = 0, now
+	}
 	r.malformed++
 	if !p.cfg.Banning.Enabled || r.malformed < p.cfg.Banning.MalformedLimit {
 		return true

@@ -52,6 +52,7 @@ type Proxy struct {
 	// lasting outlives the miners' connections: a block on its way to the nodes
 	// is not dropped because its finder hung up.
 	lasting    context.Context
+	stopping   atomic.Bool // no connection is taken any more
 	deliveries sync.WaitGroup
 	miners     sync.WaitGroup
 
@@ -74,7 +75,7 @@ func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy,
 	p.policy = newPolicy(cfg.Policy, parts.Ledger, parts.Log)
 	p.extranonces = newExtranonces(parts.Ledger, self, parts.Log)
 	p.counter = newCounter(parts.Ledger, self, cfg.HashrateExpiration.Std(), p.oldest, p.health, parts.Log)
-	p.upstreams = &upstreams{verifier: parts.Verifier, board: p.board, posted: p.broadcast, poll: cfg.BlockRefreshInterval.Std(),
+	p.upstreams = &upstreams{rules: parts.Rules, verifier: parts.Verifier, board: p.board, posted: p.broadcast, poll: cfg.BlockRefreshInterval.Std(),
 		check: check, log: parts.Log, kick: make(chan *upstream, 1)}
 	for i, u := range list {
 		up := &upstream{Upstream: u, node: parts.Nodes[i]}
@@ -133,6 +134,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		<-serving.Done()
+		p.stopping.Store(true)
 		for _, l := range p.listeners {
 			l.Close()
 		}
@@ -202,7 +204,7 @@ func (p *Proxy) report(ctx context.Context) {
 			if w == nil {
 				continue
 			}
-			err := p.ledger.ReportNode(ctx, storage.NodeState{Name: p.name, Height: w.Height, Difficulty: difficultyOf(w.Target), LastBeat: time.Now().Unix()})
+			err := p.ledger.ReportNode(ctx, storage.NodeState{Name: p.name, Height: w.Height, Difficulty: w.Difficulty, LastBeat: time.Now().Unix()})
 			p.health.redis(err)
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("the node's state is not in redis", "err", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -53,6 +54,8 @@ type session struct {
 	out   chan []byte     // of TLS, for the goroutine that writes
 	ends  sync.WaitGroup  // of that goroutine
 	ip    string
+
+	missed atomic.Bool // new work came while mu was held
 
 	mu         sync.Mutex // guards the writing, and all below
 	dialect    dialect    // nil until the first request
@@ -165,7 +168,7 @@ func (s *session) handle(ctx context.Context, line []byte) error {
 		d := dialectOf(s.dialect, req.Method)
 		s.mu.Lock()
 		s.dialect = d
-		s.mu.Unlock()
+		s.unlock()
 	}
 	return s.dialect.handle(ctx, s, &req)
 }
@@ -173,8 +176,16 @@ func (s *session) handle(ctx context.Context, line []byte) error {
 // reply writes an answer; the miner's own goroutine may wait for him.
 func (s *session) reply(lines ...[]byte) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return s.write(bytes.Join(lines, nil))
+}
+
+// unlock lets go of s.mu, and tells the miner of work that came meanwhile.
+func (s *session) unlock() {
+	s.mu.Unlock()
+	if s.missed.Swap(false) {
+		s.tell(s.proxy.board.now.Load())
+	}
 }
 
 // write waits for a slow reader up to replyTime. s.mu must be held.
@@ -249,12 +260,22 @@ func (s *session) quiet() {
 
 // tell pushes new work to a miner who wants it, and closes the connection of one
 // who cannot be told.
+//
+// It never waits for an answer that its reader does not take: then the one who
+// writes that answer tells him afterwards.
 func (s *session) tell(w *work) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.ready {
+	if !s.mu.TryLock() {
+		s.missed.Store(true)
+		if !s.mu.TryLock() {
+			return // whoever holds it now looks at missed when he unlocks
+		}
+		s.missed.Store(false)
+	}
+	defer s.unlock()
+	if !s.ready || w == nil {
 		return
 	}
+	s.retarget(time.Now(), false, w.Number)
 	if err := s.push(s.dialect.job(s, w)); err != nil {
 		s.conn.Close() // which wakes the reader
 	}
@@ -315,7 +336,7 @@ func workerName(name string) string {
 // lower one where he may have heard of either.
 func (s *session) asked(w *work) int64 {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if w != nil && w.Number < s.since {
 		return min(s.before, s.difficulty)
 	}
@@ -333,22 +354,28 @@ func (s *session) submit(ctx context.Context, sub submission) (failure, error) {
 		}
 	}
 	if v == valid {
-		s.retarget(time.Now(), true)
+		s.moved()
 	}
 	return failOf[v], nil
 }
 
-// retarget moves the difficulty; the miner hears of it with the next job.
-func (s *session) retarget(now time.Time, share bool) {
+// moved lets a valid share move the difficulty; the miner hears of it with the
+// next job.
+func (s *session) moved() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	d, moved := s.vardiff.next(now, share, s.difficulty)
-	if !moved {
-		return
-	}
-	s.before, s.difficulty = s.difficulty, d
-	s.since = 1
+	defer s.unlock()
+	next := uint64(1)
 	if w := s.proxy.board.now.Load(); w != nil {
-		s.since = w.Number + 1
+		next = w.Number + 1
+	}
+	if s.since < next { // else he has not heard of the last move yet
+		s.retarget(time.Now(), true, next)
+	}
+}
+
+// retarget moves the difficulty from a job on. s.mu must be held.
+func (s *session) retarget(now time.Time, share bool, from uint64) {
+	if d, moved := s.vardiff.next(now, share, s.difficulty); moved {
+		s.before, s.difficulty, s.since = s.difficulty, d, from
 	}
 }

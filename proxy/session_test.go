@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,50 @@ func TestAMinerWhoDoesNotReadIsCutOff(t *testing.T) {
 			return
 		}
 	}
+}
+
+// An answer that its miner does not take keeps new work from nobody, and from him
+// only until he takes it.
+func TestNobodyWaitsForAnAnswerToAnother(t *testing.T) {
+	p := newPool(t, 1).start()
+	slow := p.login()
+	answered := p.sessions.list()[0]
+	quick := p.login()
+	answered.mu.Lock()
+	for height := range uint64(5) {
+		p.nodes[0].give(101+height, impossible)
+		if got := quick.read(); !strings.Contains(got, p.job(101+height).Header.Hex()) {
+			t.Fatalf("the other one reads %s", got)
+		}
+	}
+	p.until("he was passed over", answered.missed.Load)
+	answered.unlock()
+	if got := slow.read(); !strings.Contains(got, p.job(105).Header.Hex()) {
+		t.Errorf("then he reads %s", got)
+	}
+}
+
+// A connection that is accepted while the pool stops does not keep it.
+func TestAConnectionThatComesAtTheEnd(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.ProxyProtocol = true
+	p.cfg.Stratum.Timeout = util.Duration(time.Hour)
+	p.start()
+	conn, err := net.Dial("tcp", p.Addrs()[1].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	p.until("it is accepted", func() bool {
+		p.sessions.mu.Lock()
+		defer p.sessions.mu.Unlock()
+		return p.sessions.open == 1
+	})
+	go func() {
+		p.until("the pool stops", p.stopping.Load)
+		_, _ = io.WriteString(conn, "PROXY TCP4 1.2.3.4 127.0.0.1 5555 8008\r\n") // it may be closed
+	}()
+	p.stop()
 }
 
 func TestConnectionsAboveTheLimitAreRefused(t *testing.T) {
@@ -173,6 +218,25 @@ func TestTheLoadBalancerTellsTheAddress(t *testing.T) {
 			t.Errorf("%s is not known: %+v", ip, r)
 		}
 		p.policy.mu.Unlock()
+	}
+}
+
+func TestTheReverseProxyTellsTheAddress(t *testing.T) {
+	p := &Proxy{cfg: Config{BehindReverseProxy: true}}
+	for _, tc := range []struct {
+		lines []string
+		want  string
+	}{
+		{nil, "192.0.2.1"},
+		{[]string{"rubbish"}, "192.0.2.1"},
+		{[]string{"9.9.9.9, 5.5.5.5"}, "5.5.5.5"},
+		{[]string{"9.9.9.9", "5.5.5.5"}, "5.5.5.5"}, // the first is the miner's own invention
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Header["X-Forwarded-For"] = tc.lines
+		if got := p.clientIP(r); got != tc.want {
+			t.Errorf("%q is taken for %s, want %s", tc.lines, got, tc.want)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ func (v verdict) String() string {
 // judge verifies a share and counts it. It returns when the share is in Redis.
 func (p *Proxy) judge(ctx context.Context, s submission) verdict {
 	v := p.verify(ctx, s)
+	if v == unavailable {
+		s.Work.seen.remove(s.Nonce)
+	}
 	p.tally[v].Add(1)
 	return v
 }
@@ -49,7 +52,8 @@ func (p *Proxy) verify(ctx context.Context, s submission) verdict {
 	if s.Work == nil {
 		return stale
 	}
-	target := targetOf(s.Difficulty)
+	difficulty := s.Work.share(s.Difficulty)
+	target := targetOf(difficulty)
 	job := ethash.Work{Header: s.Work.Header, Nonce: s.Nonce}
 	if s.Mix != nil && !meets(ethash.Quick(job, *s.Mix), target) {
 		return lowDifficulty
@@ -57,18 +61,15 @@ func (p *Proxy) verify(ctx context.Context, s submission) verdict {
 	if !s.Work.seen.add(s.Nonce) {
 		return duplicate
 	}
-	digest, err := p.verifier.Hash(ctx, s.Work.Height, job)
+	digest, err := p.verifier.Hash(p.lasting, s.Work.Height, job)
 	if err != nil {
-		s.Work.seen.remove(s.Nonce)
-		if ctx.Err() == nil {
-			p.log.Warn("a share was not verified", "height", s.Work.Height, "err", err)
-		}
+		p.log.Warn("a share was not verified", "height", s.Work.Height, "err", err)
 		return unavailable
 	}
 	if s.Mix != nil && digest.Mix != *s.Mix || !meets(digest.Final, target) {
 		return lowDifficulty
 	}
-	share := storage.Share{Login: s.Login, Worker: s.Worker, Difficulty: s.Difficulty, Height: s.Work.Height,
+	share := storage.Share{Login: s.Login, Worker: s.Worker, Difficulty: difficulty, Height: s.Work.Height,
 		Nonce: fmt.Sprintf("0x%016x", s.Nonce), Header: s.Work.Header.Hex(), Mix: digest.Mix.Hex()}
 	if meets(digest.Final, s.Work.Target) {
 		return p.found(ctx, s, share)
@@ -90,7 +91,7 @@ func (p *Proxy) count(ctx context.Context, s submission, share storage.Share) ve
 // found brings a block to every node and to the ledger. On disk first: then it
 // waits neither for Redis nor for a node, and a crash forgets nothing.
 func (p *Proxy) found(ctx context.Context, s submission, share storage.Share) verdict {
-	b := storage.FoundBlock{Share: share, Time: time.Now().Unix(), Difficulty: difficultyOf(s.Work.Target)}
+	b := storage.FoundBlock{Share: share, Time: time.Now().Unix(), Difficulty: s.Work.Difficulty}
 	log := p.log.With("height", b.Height, "nonce", b.Nonce, "login", b.Login, "worker", b.Worker)
 	if err := p.spool.add(b); err != nil {
 		log.Error("a block was found, but its file cannot be written; it goes on without", "err", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/proxy/ethash"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
@@ -282,6 +285,131 @@ func TestVardiff(t *testing.T) {
 	}
 }
 
+// Whatever meets the difficulty that a miner was told is counted, however often
+// his own moves before he hears of it.
+func TestVardiffMovesOnceForAJob(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.VarDiff = &VarDiffConfig{}
+	p.cfg.VarDiff.SetDefaults()
+	p.cfg.VarDiff.MinDiff, p.cfg.VarDiff.MaxDiff, p.cfg.VarDiff.TargetTime = 1, 1000, 1000
+	p.cfg.Difficulty = 4
+	p.start()
+	c, w, nonce := p.login(), p.job(100), uint64(0)
+	for i := range 3 * retargetShares {
+		n, d := p.share(w, 4, 0, nonce)
+		nonce = n + 1
+		c.want(submitWork(i, n, w, d), fmt.Sprintf(`{"id":%d,"jsonrpc":"2.0","result":true}`, i))
+	}
+	p.nodes[0].give(101, impossible)
+	w = p.job(101)
+	if got := c.read(); !strings.Contains(got, targetOf(6).Hex()) {
+		t.Errorf("told %s, want the difficulty 6", got)
+	}
+	n, d := p.bad(w, 6, 0)
+	c.want(submitWork(99, n, w, d), `{"id":99,"jsonrpc":"2.0","result":false,"error":{"code":23,"message":"Low difficulty share"}}`)
+}
+
+// Who finds nothing is asked for less, with the next job.
+func TestVardiffOfWhoFindsNothing(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.VarDiff = &VarDiffConfig{}
+	p.cfg.VarDiff.SetDefaults()
+	p.cfg.VarDiff.MinDiff, p.cfg.VarDiff.MaxDiff = 1, 1<<60
+	p.cfg.Difficulty = 1 << 50
+	p.start()
+	c := p.login()
+	s := p.sessions.list()[0]
+	s.mu.Lock()
+	s.vardiff.since = time.Now().Add(-time.Hour)
+	s.unlock()
+	p.nodes[0].give(101, impossible)
+	if got := c.read(); strings.Contains(got, targetOf(1<<50).Hex()) || s.asked(p.job(101)) >= 1<<50 {
+		t.Errorf("an hour without a share, and he is told %s", got)
+	}
+}
+
+// A block is a share, whatever the port asks.
+func TestNoShareIsHarderThanABlock(t *testing.T) {
+	p := newPool(t, 1)
+	p.nodes[0].give(100, 4)
+	p.cfg.Difficulty = impossible
+	p.start()
+	w, c := p.job(100), p.dial()
+	if got := c.ask(`{"id":1,"method":"eth_getWork"}`); !strings.Contains(got, targetOf(4).Hex()) {
+		t.Errorf("told %s", got)
+	}
+	c.ask(`{"id":2,"method":"eth_submitLogin","params":["` + alice + `"]}`)
+	nonce, d := p.share(w, 4, 8, 0)
+	c.want(submitWork(3, nonce, w, d), `{"id":3,"jsonrpc":"2.0","result":true}`)
+	p.until("the block is written down", func() bool { return fmt.Sprint(p.redis.Do(t, "ZCARD", "eth:blocks:candidates")) == "1" })
+}
+
+// held hashes when it is let.
+type held struct {
+	Verifier
+	asked, let chan struct{}
+}
+
+func (h held) Hash(ctx context.Context, height uint64, w ethash.Work) (ethash.Digest, error) {
+	close(h.asked)
+	<-h.let
+	return h.Verifier.Hash(ctx, height, w)
+}
+
+// A block that still waits to be hashed when its finder hangs up, or when the pool
+// stops, goes to the node all the same.
+func TestABlockOutlivesItsFindersConnection(t *testing.T) {
+	for _, over := range []string{"HTTP", "stratum"} {
+		for _, ends := range []string{"the finder hangs up", "the pool stops"} {
+			t.Run(over+", "+ends, func(t *testing.T) {
+				p := newPool(t, 1)
+				p.nodes[0].give(100, 4)
+				p.start()
+				w := p.job(100)
+				nonce, d := p.share(w, 4, 0, 0)
+				h := held{shared.Verifier, make(chan struct{}), make(chan struct{})}
+				p.verifier = h
+				var conn net.Conn
+				if body := submitWork(1, nonce, w, d); over == "HTTP" {
+					conn = dial(t, p.Addrs()[0]).conn
+					fmt.Fprintf(conn, "POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", alice, len(body), body)
+				} else {
+					c := p.login()
+					conn = c.conn
+					c.send(body)
+				}
+				<-h.asked
+				if ends == "the pool stops" {
+					go func() {
+						p.until("the pool stops", p.stopping.Load)
+						close(h.let)
+					}()
+				} else {
+					conn.Close()
+					close(h.let)
+					p.until("the node has it", func() bool { return len(p.nodes[0].got()) == 1 })
+				}
+				p.stop()
+				if got := len(p.nodes[0].got()); got != 1 {
+					t.Errorf("the node got %d blocks", got)
+				}
+			})
+		}
+	}
+}
+
+// Work of a chain with other epochs than network's is not given to anybody: all
+// shares would be judged wrong.
+func TestWorkOfAnotherNetwork(t *testing.T) {
+	p := newPool(t, 2)
+	p.nodes[0].change(func() { p.nodes[0].work[1] = ethash.Epoch{Seeds: 390}.SeedHash().Hex() })
+	p.start()
+	if w := p.job(100); w.Node != "node 1" {
+		t.Errorf("work is %s's", w.Node)
+	}
+	p.until("it is said", func() bool { return strings.Contains(p.logs.String(), "does network fit the node") })
+}
+
 func TestPolicy(t *testing.T) {
 	now := time.Unix(1000, 0)
 	fresh := func() *policy {
@@ -321,6 +449,23 @@ func TestPolicy(t *testing.T) {
 			if stays := p.malformed(ip); stays != (i+1 < p.cfg.Banning.MalformedLimit) {
 				t.Fatalf("after line %d stays = %t", i+1, stays)
 			}
+		}
+	})
+	t.Run("rubbish now and then does not, in whatever time", func(t *testing.T) {
+		p, now := fresh(), now
+		p.now = func() time.Time { return now }
+		for range 3 * p.cfg.Banning.MalformedLimit {
+			if !p.malformed(ip) {
+				t.Fatal("banned")
+			}
+			now = now.Add(floodTime)
+		}
+	})
+	t.Run("no number of shares shuts the door", func(t *testing.T) {
+		p := fresh()
+		p.of(ip).limit = math.MaxInt32
+		if p.share(ip, true); p.admit(ip) != nil {
+			t.Error("kept out")
 		}
 	})
 	t.Run("whom the operator trusts is never banned", func(t *testing.T) {

@@ -56,10 +56,11 @@ func (stratum2) job(s *session, w *work) []byte {
 	if s.told.epoch != w.Epoch+1 {
 		set.Epoch, set.Algo, set.Extranonce = hexNumber(w.Epoch), s.proxy.algo, hex.EncodeToString(s.extranonce[:])
 	}
-	if s.told.difficulty != s.difficulty {
-		set.Target = bare(targetOf(s.difficulty))
+	difficulty := w.share(s.difficulty)
+	if s.told.difficulty != difficulty {
+		set.Target = bare(targetOf(difficulty))
 	}
-	s.told.epoch, s.told.difficulty = w.Epoch+1, s.difficulty
+	s.told.epoch, s.told.difficulty = w.Epoch+1, difficulty
 	if set == (settings2{}) {
 		return notify
 	}

@@ -104,6 +104,32 @@ func TestNiceHash(t *testing.T) {
 	}
 }
 
+// Several workers of several logins may mine on one connection; a share names its own.
+func TestNiceHashWorkers(t *testing.T) {
+	p := newPool(t, 1).start()
+	w := p.job(100)
+	c := p.dial()
+	var sub struct{ Result []any }
+	if err := json.Unmarshal([]byte(c.ask(`{"id":1,"method":"mining.subscribe","params":["miner/1","EthereumStratum/1.0.0"]}`)), &sub); err != nil {
+		t.Fatal(err)
+	}
+	prefix, err := strconv.ParseUint(sub.Result[1].(string), 16, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ask(`{"id":2,"method":"mining.authorize","params":["` + alice + `.rig","x"]}`)
+	c.ask(`{"id":3,"method":"mining.authorize","params":["` + bob + `.rig2","x"]}`)
+	nonce, _ := p.share(w, 2, 0, prefix<<48)
+	submit := func(name string) string {
+		return fmt.Sprintf(`{"id":4,"method":"mining.submit","params":["%s","%s","%012x"]}`, name, w.ID, nonce&(1<<48-1))
+	}
+	c.want(submit("0xcccccccccccccccccccccccccccccccccccccc03.rig"), `{"id":4,"result":null,"error":[24,"Unauthorized worker",null]}`)
+	c.want(submit(bob+".rig2"), `{"id":4,"result":true,"error":null}`)
+	if a, b := p.round(alice), p.round(strings.ToLower(bob)); a != "" || b != "2" {
+		t.Errorf("counted %q for the one and %q for the other", a, b)
+	}
+}
+
 func TestStratum2(t *testing.T) {
 	p := newPool(t, 1).start()
 	w := p.job(100)
@@ -144,6 +170,20 @@ func TestStratum2(t *testing.T) {
 	}
 	c.send(`{"method":"mining.bye"}`)
 	c.closed()
+}
+
+// A second login on an eth-proxy connection takes the place of the first: its
+// shares do not say whose they are.
+func TestEthProxyLogsInAgain(t *testing.T) {
+	p := newPool(t, 1).start()
+	c := p.login()
+	c.ask(`{"id":1,"method":"eth_submitLogin","params":["` + bob + `"]}`)
+	w := p.job(100)
+	nonce, d := p.share(w, 2, 0, 0)
+	c.want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	if a, b := p.round(alice), p.round(strings.ToLower(bob)); a != "" || b != "2" {
+		t.Errorf("counted %q for the first and %q for the second", a, b)
+	}
 }
 
 // A miner that tries the dialects in turn on one connection ends with one that

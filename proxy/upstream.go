@@ -44,6 +44,7 @@ type upstream struct {
 // work; all of them take blocks.
 type upstreams struct {
 	list     []*upstream
+	rules    ethash.Rules
 	verifier Verifier
 	board    *board
 	posted   func(*work) // called when there is new work
@@ -110,6 +111,9 @@ func (u *upstreams) refresh(ctx context.Context, up *upstream) error {
 	w.Node, w.Since = up.Name, time.Now()
 	if w.Epoch, err = u.epochOf(w.Seed); err != nil {
 		return err
+	}
+	if want := u.rules.Epoch(w.Height).Seeds; w.Epoch != want {
+		return fmt.Errorf("the seed hash of the work at height %d was hashed %d times, by network it would be %d: does network fit the node", w.Height, w.Epoch, want)
 	}
 	up.height.Store(w.Height)
 	if u.board.post(w) {
@@ -252,6 +256,9 @@ func (u *upstreams) listen(ctx context.Context, up *upstream) {
 			if !up.heads.Swap(true) {
 				u.log.Info("node tells of new blocks", "node", up.Name)
 				said = false
+			}
+			if u.current.Load() != up {
+				return // it would keep out the word of the one that is asked
 			}
 			select {
 			case u.kick <- up:

@@ -17,6 +17,7 @@ import (
 type work struct {
 	Header, Seed common.Hash
 	Target       common.Hash // that a block has to meet
+	Difficulty   int64       // of a block
 	Height       uint64
 	Node         string // whose work it is
 
@@ -45,6 +46,10 @@ func (w *work) encoded(f form, encode func() []byte) []byte {
 	b, _ := w.forms.LoadOrStore(f, encode())
 	return b.([]byte)
 }
+
+// share is how difficult a share of this job is, where a miner is asked for
+// difficulty: a block is always a share.
+func (w *work) share(difficulty int64) int64 { return min(difficulty, w.Difficulty) }
 
 // nonces are those that were submitted for a job.
 type nonces struct {
@@ -162,6 +167,7 @@ func parseWork(parts []string) (w *work, height bool, err error) {
 		return nil, false, fmt.Errorf("work of %d parts, want 3 or 4", len(parts))
 	}
 	w = &work{Header: common.HexToHash(parts[0]), Seed: common.HexToHash(parts[1]), Target: common.HexToHash(parts[2])}
+	w.Difficulty = difficultyOf(w.Target)
 	if len(parts) < 4 {
 		return w, false, nil
 	}
