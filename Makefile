@@ -2,7 +2,7 @@
 # make www        the pages inside it; needs Node, which it installs where it may
 # make demo       a chain, rigs that mine on it through the pool, and the pool paying them
 # make test       all tests; RACE=1 with the race detector
-# make lint       gofmt, go vet and the linters of .golangci.yml
+# make lint       the linters of .golangci.yml, go vet and gofmt among them
 # make bench      one table: what shares, connections and new jobs cost, beside the existing pools
 # make prove      the simulation of payouts over many seeds; PROVE="-seeds 100000" for more
 # make bench-payouts   what payouts cost
@@ -20,6 +20,9 @@ TFLAGS := -timeout 14m
 # What has but one thread, or only watches processes, has no races to detect. The
 # verifier is tested with its vectors here, and without them elsewhere.
 QUIET  := payouts/sim build/e2e proxy/ethash
+# The race detector needs cgo; gofuzz tells go-ethereum to do without it all the same,
+# as the pool does.
+RACING := CGO_ENABLED=1 GOEXPERIMENT= $(GO) test -race -tags gofuzz
 # Modules of their own, whose dependencies the pool does not have.
 MODULES := devnet bench browser
 PAGES  := $(shell find www/src -type f) $(addprefix www/,package.json package-lock.json .npmrc build.mjs build.sh)
@@ -50,8 +53,8 @@ test: deps www
 	@$(MAKE) --no-print-directory -j2 test-packages test-world
 
 test-packages:
-	$(if $(RACE),CGO_ENABLED=1 GOEXPERIMENT= $(GO) test -race -short,$(GO) test) $(TFLAGS) $$($(GO) list ./... | grep -v $(QUIET:%=-e %$$))
-	GOEXPERIMENT= $(if $(RACE),CGO_ENABLED=1 $(GO) test -race,$(GO) test) -timeout 10m ./proxy/ethash # without vectors
+	$(if $(RACE),$(RACING) -short,$(GO) test) $(TFLAGS) $$($(GO) list ./... | grep -v $(QUIET:%=-e %$$))
+	$(if $(RACE),$(RACING),GOEXPERIMENT= $(GO) test) -timeout 10m ./proxy/ethash # without vectors
 
 test-world:
 	$(GO) test $(TFLAGS) $(QUIET:%=./%)
@@ -60,8 +63,6 @@ test-world:
 	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there
 
 lint:
-	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "gofmt would change the files above" >&2; exit 1; }
-	$(GO) vet ./... && for module in $(MODULES); do (cd build/$$module && $(GO) vet ./...) || exit 1; done
 	cd build/tools && $(GO) build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	$(BIN)/golangci-lint run ./...
 	for module in $(MODULES); do (cd build/$$module && ../bin/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
