@@ -8,15 +8,16 @@ import (
 )
 
 // TestImportsPointDown asserts the rule of docs/architecture.md: main →
-// {payouts, proxy, api} → {storage, rpc} → util, and neighbours do not know each
+// {payouts, proxy, api, notify} → {storage, rpc} → util, and neighbours do not know each
 // other.
 func TestImportsPointDown(t *testing.T) {
 	const module = "github.com/open-ethereum-pool/open-ethereum-pool"
 	allowed := map[string][]string{
-		"":        {"util", "storage", "rpc", "payouts", "proxy", "proxy/ethash", "api", "www"},
+		"":        {"util", "storage", "rpc", "payouts", "proxy", "proxy/ethash", "api", "notify", "www"},
 		"payouts": {"util", "storage", "rpc"},
 		"proxy":   {"util", "storage", "rpc", "proxy/ethash"},
 		"api":     {"util", "storage", "rpc", "www"},
+		"notify":  {"util", "storage"},
 		"storage": {"util"},
 		"rpc":     {"util"},
 		"util":    {},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/api"
+	"github.com/open-ethereum-pool/open-ethereum-pool/notify"
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -45,6 +46,7 @@ type Config struct {
 	Redis                 storage.Config         `json:"redis"`
 	Unlocker              payouts.UnlockerConfig `json:"unlocker"`
 	Payouts               payouts.Config         `json:"payouts"`
+	Notify                notify.Config          `json:"notify"`
 	Metrics               MetricsConfig          `json:"metrics"`
 	Log                   LogConfig              `json:"log"`
 
@@ -84,6 +86,7 @@ func defaultConfig() Config {
 		Redis:                 storage.DefaultConfig(),
 		Unlocker:              payouts.DefaultUnlockerConfig(),
 		Payouts:               payouts.DefaultConfig(),
+		Notify:                notify.DefaultConfig(),
 		Metrics:               MetricsConfig{Listen: "127.0.0.1:8081"},
 		Log:                   LogConfig{Format: "text", Level: "info"},
 	}
@@ -130,6 +133,7 @@ func (c *Config) complete(dir string) {
 	c.Redis.Complete()
 	c.Payouts.Complete(dir)
 	c.Proxy.Complete(dir)
+	c.Notify.Complete(dir)
 }
 
 var validCoin = regexp.MustCompile(`^[a-zA-Z0-9_{}-]+$`)
@@ -162,13 +166,13 @@ func (c Config) Validate() error {
 	if c.Proxy.Enabled {
 		errs = append(errs, proxy.ValidateUpstreams(c.Upstream))
 	}
-	return errors.Join(append(errs, c.Redis.Validate(), c.Unlocker.Validate(), c.Payouts.Validate())...)
+	return errors.Join(append(errs, c.Redis.Validate(), c.Unlocker.Validate(), c.Payouts.Validate(), c.Notify.Validate())...)
 }
 
 // doubts reports what is valid and probably not meant.
 func (c Config) doubts(src *util.Source) error {
 	var f util.Faults
-	f.Unless(c.Proxy.Enabled || c.API.Enabled || c.Unlocker.Enabled || c.Payouts.Enabled, "payouts.enabled",
+	f.Unless(c.Proxy.Enabled || c.API.Enabled || c.Unlocker.Enabled || c.Payouts.Enabled || c.Notify.Enabled, "payouts.enabled",
 		"is false, as proxy.enabled, api.enabled and unlocker.enabled are: nothing is enabled")
 	f.Unless(!c.Payouts.Enabled || !c.Proxy.Enabled && !c.API.Enabled, "payouts.enabled",
 		"is true beside proxy or api: run payouts in a process of its own")
@@ -238,6 +242,11 @@ func (c Config) checkFiles() error {
 	if s := c.Proxy.Stratum; c.Proxy.Enabled && s.Enabled && s.TLS {
 		f.Check("proxy.stratum.certFile", isFile(s.CertFile))
 		f.Check("proxy.stratum.keyFile", isFile(s.KeyFile))
+	}
+	for i, h := range c.Notify.Hooks {
+		if c.Notify.Enabled && h.TokenFile != "" {
+			f.Check(fmt.Sprintf("notify.hooks[%d].tokenFile", i), isFile(h.TokenFile))
+		}
 	}
 	return f.Err()
 }

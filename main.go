@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/api"
+	"github.com/open-ethereum-pool/open-ethereum-pool/notify"
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy"
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy/ethash"
@@ -190,6 +191,9 @@ func serve(ctx context.Context, a *app) error {
 	if a.cfg.API.Enabled {
 		modules = append(modules, a.runAPI)
 	}
+	if a.cfg.Notify.Enabled {
+		modules = append(modules, a.runNotify)
+	}
 	if len(modules) == 0 {
 		return &util.KeyError{Key: "payouts.enabled", Problem: "is false, want true, or proxy.enabled, api.enabled or unlocker.enabled: there is nothing to run"}
 	}
@@ -325,6 +329,23 @@ func (a *app) runAPI(ctx context.Context, db *storage.DB) error {
 	}
 	defer a.busy.begin("api (Redis or a browser's connection)")()
 	return s.Run(ctx)
+}
+
+// runNotify tells people what happens. It reads Redis only, whichever modules run
+// beside it.
+func (a *app) runNotify(ctx context.Context, db *storage.DB) error {
+	n, err := a.newNotifier(db)
+	if err != nil {
+		return err
+	}
+	a.log.Info("notify", "hooks", len(a.cfg.Notify.Hooks), "interval", a.cfg.Notify.Interval)
+	defer a.busy.begin("notify (Redis or a hook)")()
+	return n.Run(ctx)
+}
+
+func (a *app) newNotifier(db *storage.DB) (*notify.Notifier, error) {
+	s := a.cfg.settings()
+	return notify.New(a.cfg.Notify, notify.Parts{Books: db, Log: a.log, Pool: s.Name, Coin: s.Coin, Symbol: s.Symbol})
 }
 
 // runMonitor serves Prometheus, and says whether Redis answers.

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/notify"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage/storagetest"
 )
@@ -90,6 +96,83 @@ func TestWhatCannotBeUndoneAsksFirst(t *testing.T) {
 	d.says(exitOK, "No pending payments to resolve", "resolve", "--yes")
 	if acts := d.redis.Do(t, "LRANGE", "etc:payments:acts", 0, -1); !strings.Contains(fmt.Sprint(acts), `"what":"resolve"`) {
 		t.Errorf("acts %v, want the resolve with who did it", acts)
+	}
+}
+
+func TestTheVerbNotifyTriesEveryHook(t *testing.T) {
+	d := newDesk(t)
+	d.says(exitUsage, "notify.enabled is false, want true", "notify")
+	takes := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer takes.Close()
+	refuses := httptest.NewServer(http.NotFoundHandler())
+	defer refuses.Close()
+	config := `{"coin": "etc", "redis": {"endpoint": "127.0.0.1:1"}, "notify": {"enabled": true, "hooks": [
+		{"name": "a", "type": "json", "url": %q}, {"name": "b", "type": "discord", "url": %q}]}}`
+	d.path = write(t, fmt.Sprintf(config, takes.URL, refuses.URL+"/secret"))
+	if text := d.says(exitError, "b  failed  status 404 Not Found", "notify"); !strings.Contains(text, "a  ok") || strings.Contains(text, "secret") {
+		t.Error(text)
+	}
+	d.path = write(t, fmt.Sprintf(config, takes.URL, takes.URL))
+	d.says(exitOK, "b  ok", "notify")
+}
+
+func TestAHookIsToldWhatPayoutsDo(t *testing.T) {
+	d := newDesk(t)
+	told := make(chan notify.Event, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var e notify.Event
+		if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+			t.Error(err)
+		}
+		told <- e
+	}))
+	defer hook.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	hears := func(id string) (e notify.Event) {
+		t.Helper()
+		select {
+		case e = <-told:
+		case <-ctx.Done():
+		}
+		if !strings.HasPrefix(e.ID, id) {
+			t.Fatalf("told %+v, want %s…", e, id)
+		}
+		return e
+	}
+	d.says(exitOK, "is written down", "pause", "--reason=moving house")
+	d.says(exitHalted, "moving house", "run")
+
+	// Somewhere else.
+	ears := write(t, fmt.Sprintf(`{"coin": "etc", "redis": {"endpoint": %q}, "notify": {"enabled": true, "interval": "1s", "hooks": [{"name": "ops", "type": "json", "url": %q}]}}`, d.redis.Addr(), hook.URL))
+	ended := make(chan int)
+	go func() { ended <- command(ctx, []string{ears}, strings.NewReader(""), io.Discard, io.Discard) }()
+	if e := hears("halt-payouts_paused-"); !strings.Contains(e.Text, "payouts are halted, payouts_paused: moving house.") {
+		t.Errorf("text %q", e.Text)
+	}
+	d.says(exitOK, "is written down", "resume")
+	if e := hears("halt-payouts_paused-"); !e.Over {
+		t.Errorf("told %+v, want it over", e)
+	}
+	paid := make(chan struct{})
+	go func() { // the session waits until its payment is final
+		defer close(paid)
+		d.says(exitOK, "", "run")
+	}()
+	for waiting := true; waiting; {
+		select {
+		case <-paid:
+			waiting = false
+		case <-time.After(10 * time.Millisecond):
+			d.chain.Mine(1)
+		}
+	}
+	if e := hears("session-"); e.Session == nil || e.Session.Paid != 1 || e.Session.Amount != 2_000_000_000 {
+		t.Errorf("told %+v", e)
+	}
+	cancel()
+	if status := <-ended; status != exitOK {
+		t.Errorf("it ended with %d", status)
 	}
 }
 

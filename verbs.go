@@ -55,7 +55,7 @@ var verbs map[string]verb
 
 // verbOrder is the order of --help.
 var verbOrder = []string{"", "check", "doctor", "run", "plan", "status", "explain", "audit", "export",
-	"hold", "release", "pause", "resume", "resolve", "record", "ignore", "forget"}
+	"notify", "hold", "release", "pause", "resume", "resolve", "record", "ignore", "forget"}
 
 func init() {
 	verbs = map[string]verb{
@@ -68,6 +68,7 @@ func init() {
 		"explain": {"LOGIN", "why and when a miner is paid, from shares to payments; writes nothing", explain, "json"},
 		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit, "json"},
 		"export":  {"FROM TO", "payments from one day to before another (2026-01-31), as CSV", export, ""},
+		"notify":  {"", "send every hook a test message and say which took it", testHooks, ""},
 		"hold":    {"LOGIN", "do not pay a miner until release", hold, "reason"},
 		"release": {"LOGIN", "pay a miner again", release, "reason"},
 		"pause":   {"", "pay nobody until resume; what is in flight goes on", pause, "reason"},

@@ -197,3 +197,7 @@ func (k Keys) Holds() string { return k.coin + ":payments:holds" }
 // Opening is the hash of differences found in the books when this ledger was
 // first used: LOGIN → "BALANCE:PENDING:PAID:IMMATURE" in Shannon, "*" for the totals.
 func (k Keys) Opening() string { return k.coin + ":payments:opening" }
+
+// Notify is the hash of what one hook of the section notify was told, see
+// [Notices]. Written by the notify module.
+func (k Keys) Notify(hook string) string { return k.coin + ":notify:" + hook }
