@@ -57,7 +57,8 @@ test-packages:
 	$(if $(RACE),$(RACING),GOEXPERIMENT= $(GO) test) -timeout 10m ./proxy/ethash # without vectors
 
 test-world:
-	$(GO) test $(TFLAGS) $(QUIET:%=./%)
+	$(GO) test $(if $(RACE),-short) $(TFLAGS) ./build/e2e
+	$(GO) test $(TFLAGS) ./payouts/sim ./proxy/ethash
 	@www/build.sh test
 	cd build/browser && $(GO) test -count 1 -timeout 10m ./... # the pages are not among what go knows to have changed
 	cd build/devnet && $(GO) test -timeout 10m ./... # without RACE: its real proof of work takes minutes there

@@ -73,7 +73,7 @@ func TestPayerPaysOnceWhereverItDies(t *testing.T) {
 			case *everyPoint:
 				c.stride = 1
 			case testing.Short():
-				c.stride *= 5
+				c.stride *= 16
 			}
 			t.Run(fmt.Sprintf("%s, %s, mempool %s", s.name, c.wound, c.mempool), func(t *testing.T) {
 				redis := <-servers

@@ -830,6 +830,14 @@ func (q *quarry) story(meanwhile func()) {
 	}
 }
 
+// sometimes is a stride: 1, and under -short n.
+func sometimes(n int) int {
+	if testing.Short() {
+		return n
+	}
+	return 1
+}
+
 // TestThePassMayDieAnywhere cuts every message to Redis, before or after it was
 // carried out, and goes on in a new process.
 func TestThePassMayDieAnywhere(t *testing.T) {
@@ -843,7 +851,7 @@ func TestThePassMayDieAnywhere(t *testing.T) {
 	if n < 30 {
 		t.Fatalf("only %d messages", n)
 	}
-	for at := 1; at <= n; at++ {
+	for at := 1; at <= n; at += sometimes(5) {
 		for _, after := range []bool{false, true} {
 			q.scene()
 			q.cut.set(at, after)
@@ -860,7 +868,7 @@ func TestThePassMayDieAnywhere(t *testing.T) {
 func TestTheChainMayChangeAfterTheCrash(t *testing.T) {
 	q := newQuarry(t, rpctest.Options{})
 	crashed := 0
-	for at := 1; at <= 24; at++ {
+	for at := 1; at <= 24; at += sometimes(3) {
 		for _, after := range []bool{false, true} {
 			q.scene()
 			q.cut.set(at, after)
@@ -882,7 +890,7 @@ func TestTheChainMayChangeAfterTheCrash(t *testing.T) {
 			}
 		}
 	}
-	if crashed < 20 {
+	if crashed < 20/sometimes(3) {
 		t.Errorf("only %d crashes", crashed)
 	}
 }
@@ -901,7 +909,7 @@ func TestANodeThatFailsMakesNoOrphan(t *testing.T) {
 	total := q.node.Calls("")
 	for name, fault := range faults {
 		// Enough of them to meet every kind of call, the last ones included.
-		for nth := 1; nth <= total; nth += 1 + nth/12 {
+		for nth := 1; nth <= total; nth += sometimes(2) + nth*sometimes(3)/12 {
 			q.scene()
 			q.node.Fail("", nth, fault)
 			if err := q.pass(); err == nil {
