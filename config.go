@@ -189,7 +189,7 @@ func (c Config) settings() api.Settings {
 	p := c.API.Pages
 	s := api.Settings{Name: c.Name, Coin: strings.Trim(c.Coin, "{}"), Symbol: p.Symbol, Network: c.Network,
 		Fee: float64(c.Unlocker.PoolFee) / float64(util.OnePercent), Depth: c.Unlocker.Depth, ImmatureDepth: c.Unlocker.ImmatureDepth,
-		Confirmations: c.Payouts.Confirmations, Ports: p.Ports, ExplorerTx: p.ExplorerTx, ExplorerAddress: p.ExplorerAddress,
+		Confirmations: c.Payouts.Confirmations, FeeFromMiner: c.Payouts.FeeFromMiner, Ports: p.Ports, ExplorerTx: p.ExplorerTx, ExplorerAddress: p.ExplorerAddress,
 		ExplorerBlock: p.ExplorerBlock, Accent: p.Accent, Contact: p.Contact, Version: version()}
 	if s.Symbol == "" {
 		s.Symbol = strings.ToUpper(s.Coin)

@@ -99,7 +99,8 @@ func usage() string {
 	_ = w.Flush() // a Builder takes everything
 	b.WriteString(`
 --json        print for programs (doctor, plan, status, explain, audit)
---reason TEXT why; it is written down with your name (hold to forget)
+--reason TEXT why; it is written down with your name (hold to forget), and
+              miners are shown it, without the name (hold, pause)
 --yes         do not ask (resolve, ignore, forget)
 
 The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)

@@ -239,7 +239,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 	for _, row := range book.Payments {
 		v.Payments = append(v.Payments, paidView(row, known, s.head))
 	}
-	for _, row := range s.pending[login] {
+	for _, row := range book.Pending {
 		v.Pending = append(v.Pending, pendingView(row, ""))
 	}
 	for _, p := range book.Chart {
@@ -259,12 +259,12 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 
 func payoutOf(s *snapshot, login string, book storage.MinerBook, rewards []rewardView) accountPayout {
 	balance := util.Shannon(book.Stats["balance"])
-	p := accountPayout{Threshold: s.threshold, NextSession: s.meta.NextSession}
+	p := accountPayout{Threshold: s.threshold, NextSession: s.pool.Payouts.NextSession}
 	if s.threshold > 0 {
 		p.Progress = min(1, max(0, float64(balance)/float64(s.threshold)))
 	}
 	p.Reason, p.Why = whyUnpaid(owed{balance: balance, pending: util.Shannon(book.Stats["pending"]), threshold: s.threshold,
-		rows: len(s.pending[login]), rejects: s.rejects[login], skipped: s.skipped[login], meta: s.meta})
+		rows: len(book.Pending), rejects: s.rejects[login], hold: holdOf(s.holds, login), skipped: s.skipped[login], meta: s.meta, payouts: s.pool.Payouts})
 	p.ThresholdAt = thresholdAt(balance, s.threshold, rewards, s.now)
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,11 +14,12 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-// csvMost is how many tables are written at once, csvWait how long others wait
-// for their turn.
+// csvMost is how many tables are written at once, csvMostFrom of them to one
+// address, csvWait how long others wait for their turn.
 const (
-	csvMost = 4
-	csvWait = 5 * time.Second
+	csvMost     = 4
+	csvMostFrom = 2
+	csvWait     = 5 * time.Second
 )
 
 // table writes rows in pieces.
@@ -46,6 +48,12 @@ func (a *API) onCSV(name string, write func(context.Context, *table, string) err
 		if err != nil {
 			return fail(w, http.StatusBadRequest, "%v", err)
 		}
+		leave, ok := a.tables.enter(r)
+		if !ok {
+			w.Header().Set("Retry-After", "5")
+			return fail(w, http.StatusTooManyRequests, "%d tables are being written to your address already; try again in a moment", csvMostFrom)
+		}
+		defer leave()
 		if !a.turn(r.Context()) {
 			w.Header().Set("Retry-After", "5")
 			return fail(w, http.StatusServiceUnavailable, "too many tables are being written; try again in a moment")
@@ -134,8 +142,15 @@ func (a *API) rewardsCSV(ctx context.Context, t *table, login string) error {
 	if err := t.Write([]string{"time", "height", "hash", "kind", "amount", "amount_shannon", "state"}); err != nil {
 		return err
 	}
-	row := func(b storage.Block, amount util.Shannon, state string) error {
-		return t.Write([]string{clock(b.Time), strconv.FormatUint(b.Height, 10), b.Hash, kindOf(b), amount.Coins(), amount.String(), state})
+	immature, _ := a.c.rewards.of(login)
+	// A block may mature, and so move into what is read, at any moment.
+	written := map[string]bool{}
+	row := func(at int64, height uint64, hash, kind string, amount util.Shannon, state string) error {
+		if written[hash] || amount == 0 {
+			return nil
+		}
+		written[hash] = true
+		return t.Write([]string{clock(at), strconv.FormatUint(height, 10), hash, kind, amount.Coins(), amount.String(), state})
 	}
 	for from := int64(0); ; from += storage.StatsChunk {
 		blocks, more, err := a.db.MaturedChunk(ctx, from)
@@ -147,10 +162,8 @@ func (a *API) rewardsCSV(ctx context.Context, t *table, login string) error {
 			return err
 		}
 		for i, b := range blocks {
-			if amounts[i] != 0 {
-				if err := row(b, amounts[i], stateMatured); err != nil {
-					return err
-				}
+			if err := row(b.Time, b.Height, b.Hash, kindOf(b), amounts[i], stateMatured); err != nil {
+				return err
 			}
 		}
 		if err := t.piece(); err != nil {
@@ -160,10 +173,9 @@ func (a *API) rewardsCSV(ctx context.Context, t *table, login string) error {
 			break
 		}
 	}
-	list, _ := a.c.rewards.of(login)
-	for i := len(list) - 1; i >= 0; i-- {
-		if r := list[i]; r.Immature {
-			if err := t.Write([]string{clock(r.Timestamp), strconv.FormatUint(r.Height, 10), r.Hash, r.Kind, r.Amount.Coins(), r.Amount.String(), stateImmature}); err != nil {
+	for _, r := range slices.Backward(immature) {
+		if r.Immature {
+			if err := row(r.Timestamp, r.Height, r.Hash, r.Kind, r.Amount, stateImmature); err != nil {
 				return err
 			}
 		}

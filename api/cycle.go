@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -37,8 +38,9 @@ type snapshot struct {
 
 	paid      []paymentView
 	days      []dayView
-	pending   map[string][]storage.PendingRow // by login
+	pending   []paymentView
 	rejects   map[string]string
+	holds     map[string]storage.Act
 	skipped   map[string]storage.Skip
 	threshold util.Shannon
 }
@@ -47,8 +49,9 @@ type snapshot struct {
 type money struct {
 	totals                                             storage.Miner
 	payments, candidates, immature, matured, inflight  int64
-	pending, rejects                                   int
+	pending, rejects, holds                            int
 	newestPaid, newestMatured, halt, paused, lastBlock string
+	state, reason                                      string // of payouts
 	session                                            storage.Session
 	nextSession                                        int64
 	threshold                                          util.Shannon
@@ -56,7 +59,7 @@ type money struct {
 
 func moneyOf(s *snapshot, o storage.Overview) money {
 	m := money{totals: o.Finances, payments: o.PaymentsTotal, candidates: o.CandidatesTotal, immature: o.ImmatureTotal, matured: o.MaturedTotal,
-		inflight: o.Inflight, pending: len(o.Pending), rejects: len(s.rejects), newestMatured: o.NewestMatured, halt: s.meta.Halt, paused: s.meta.Paused,
+		inflight: o.Inflight, pending: len(o.Pending), rejects: len(s.rejects), holds: len(s.holds), newestMatured: o.NewestMatured, halt: s.meta.Halt, paused: s.meta.Paused, state: s.pool.Payouts.State, reason: s.pool.Payouts.Reason,
 		lastBlock: strconv.FormatInt(o.Stats["lastBlockFound"], 10), session: s.meta.Session, nextSession: s.meta.NextSession, threshold: s.threshold}
 	if len(o.Payments) > 0 {
 		m.newestPaid = o.Payments[0].Tx
@@ -141,7 +144,7 @@ func seconds(d util.Duration) int64 { return int64(d.Std() / time.Second) }
 // is not read again, and nothing is shown.
 func (c *collector) cycle(ctx context.Context) (*snapshot, error) {
 	now := c.parts.Now()
-	s := &snapshot{now: now.Unix(), pending: map[string][]storage.PendingRow{}, threshold: c.parts.Threshold}
+	s := &snapshot{now: now.Unix(), pending: []paymentView{}, threshold: c.parts.Threshold}
 	if err := c.measure(ctx, s); err != nil {
 		return nil, err
 	}
@@ -165,18 +168,25 @@ func (c *collector) look(ctx context.Context, s *snapshot, now time.Time) error 
 		return err
 	}
 	meta, err := c.db.Meta(ctx)
-	if err != nil {
+	if err := c.without(err); err != nil {
 		return err
 	}
 	c.tell(o.Bad)
+	if err := c.without(o.FinancesErr); err != nil {
+		return err
+	}
 	s.meta = meta
 	if meta.Threshold > 0 {
 		s.threshold = meta.Threshold
 	}
 	for _, row := range o.Pending {
-		s.pending[row.Login] = append(s.pending[row.Login], row)
+		s.pending = append(s.pending, pendingView(row, row.Login))
 	}
 	if s.rejects, err = c.db.Rejects(ctx); err != nil {
+		return err
+	}
+	s.holds, err = c.db.Holds(ctx)
+	if err := c.without(err); err != nil {
 		return err
 	}
 	if s.skipped, err = c.readSkipped(ctx, meta); err != nil {
@@ -222,9 +232,18 @@ func (c *collector) tell(bad []error) {
 	}
 }
 
+// without logs what could not be read when the rest was, and returns what is worse.
+func (c *collector) without(err error) error {
+	if errors.Is(err, storage.ErrMalformed) {
+		c.tell([]error{err})
+		return nil
+	}
+	return err
+}
+
 // statuses asks the ledger about payments, if there is one.
 func (c *collector) statuses(ctx context.Context, meta storage.Meta, rows []storage.PaidRow) (map[string]storage.PaymentStatus, error) {
-	if meta.ChainID == 0 {
+	if meta.ChainID == 0 && meta.Step == 0 {
 		return nil, nil
 	}
 	return c.db.PaymentStatuses(ctx, txsOf(rows))
@@ -238,7 +257,7 @@ func (c *collector) readSkipped(ctx context.Context, meta storage.Meta) (map[str
 		return c.skipped, nil
 	}
 	skipped, err := c.db.Skipped(ctx)
-	if err != nil {
+	if err := c.without(err); err != nil {
 		return nil, err
 	}
 	c.skipped, c.skippedOf = skipped, session
@@ -260,7 +279,7 @@ func (c *collector) readMatured(ctx context.Context, o storage.Overview) error {
 	if c.firstCycle {
 		budget = rewardBudgetFirst
 	}
-	if err := c.rewards.sync(ctx, c.db, o.Immature, c.matured, int64(len(c.matured)) < o.MaturedTotal, budget); err != nil {
+	if err := c.without(c.rewards.sync(ctx, c.db, o.Immature, c.matured, int64(len(c.matured)) < o.MaturedTotal, budget)); err != nil {
 		return err
 	}
 	c.firstCycle = false
@@ -354,11 +373,12 @@ func (c *collector) poolView(s *snapshot, o storage.Overview, now time.Time) poo
 	v := poolView{Hashrate: s.hashrate, HashrateAverage: s.average, WorkersTotal: s.workers, MinersTotal: len(s.list), Now: now.UnixMilli(), Nodes: []nodeView{}, Stats: o.Stats, MaturedTotal: o.MaturedTotal, ImmatureTotal: o.ImmatureTotal,
 		CandidatesTotal: o.CandidatesTotal, PaymentsTotal: o.PaymentsTotal, Network: net,
 		Round:    roundView{Shares: o.Stats["roundShares"], Progress: ratio(o.Stats["roundShares"], net.Difficulty)},
-		Payouts:  payoutsOf(s.meta, o.Finances, o.Inflight, s.threshold, s.now),
+		Payouts:  payoutsOf(s.meta, o, s.threshold, s.now),
 		Settings: c.parts.Settings}
-	if s.meta.Confirmations > 0 {
-		v.Settings.Confirmations = s.meta.Confirmations
+	if s.meta.Confirmations > 0 { // payouts know better than this process's configuration
+		v.Settings.Confirmations, v.Settings.FeeFromMiner = s.meta.Confirmations, s.meta.FeeFromMiner
 	}
+	v.Settings.Interval = c.age()
 	if v.Settings.Ports == nil {
 		v.Settings.Ports = []Port{}
 	}
@@ -433,10 +453,7 @@ func (c *collector) addMinerPoints(ctx context.Context, s *snapshot) error {
 func (c *collector) encode(s *snapshot, o storage.Overview) error {
 	age := maxAge(c.age())
 	ms := s.pool.Now
-	payments := paymentsView{Payments: orEmpty(s.paid), PaymentsTotal: o.PaymentsTotal, Pending: []paymentView{}, Days: s.days}
-	for _, row := range o.Pending {
-		payments.Pending = append(payments.Pending, pendingView(row, row.Login))
-	}
+	payments := paymentsView{Payments: orEmpty(s.paid), PaymentsTotal: o.PaymentsTotal, Pending: s.pending, Days: s.days}
 	finders := findersView{Now: ms, Finders: make([]finderView, 0, len(o.Finders))}
 	for _, f := range o.Finders {
 		finders.Finders = append(finders.Finders, finderView{Address: f.Login, Blocks: f.Blocks})

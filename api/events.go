@@ -35,6 +35,8 @@ type listener struct{ frames chan []byte }
 
 const (
 	listenersMost = 2000
+	// listenersMostFrom is how many of them may be at one address.
+	listenersMostFrom = 100
 	// listenerRoom is how many cycles a listener may lag behind.
 	listenerRoom = 4
 	heartbeat    = 15 * time.Second
@@ -186,6 +188,12 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) int {
 		w.WriteHeader(http.StatusOK)
 		return http.StatusOK
 	}
+	leave, ok := a.streams.enter(r)
+	if !ok {
+		h.Set("Retry-After", "30")
+		return fail(w, http.StatusTooManyRequests, "%d listen already from your address; try again later", listenersMostFrom)
+	}
+	defer leave()
 	l := a.hub.join()
 	if l == nil {
 		h.Set("Retry-After", "30")

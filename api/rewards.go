@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -51,8 +52,9 @@ func newRewards() *rewards { return &rewards{numbers: map[string]uint32{}, compl
 
 // sync reads the credits of blocks that are new, newest first, until the budget
 // is used up; the rest follows next time. more says that there are older blocks
-// than those given.
+// than those given. An ErrMalformed says what was left out.
 func (r *rewards) sync(ctx context.Context, db *storage.DB, immature, matured []storage.Block, more bool, budget int) error {
+	var bad []error
 	known := map[string]*blockCredits{}
 	for _, c := range r.blocks { // only this goroutine writes
 		known[c.key] = c
@@ -69,17 +71,18 @@ func (r *rewards) sync(ctx context.Context, db *storage.DB, immature, matured []
 		pending := i < len(immature)
 		key := strconv.FormatUint(b.Height, 10) + b.Hash + strconv.FormatBool(pending)
 		c := known[key]
-		if c == nil && budget > 0 {
-			read, err := db.BlockCredits(ctx, b, pending)
-			if err != nil {
-				return err
-			}
-			c = r.number(key, b, pending, read)
-			budget -= len(read) + 1
-		}
-		if c == nil || len(list) >= rewardBlocks || entries+len(c.who) > rewardEntries {
+		if len(list) >= rewardBlocks || entries >= rewardEntries || c == nil && budget <= 0 {
 			complete = b.Time + 1
 			break
+		}
+		if c == nil {
+			read, err := db.BlockCredits(ctx, b, pending)
+			if err != nil && !errors.Is(err, storage.ErrMalformed) {
+				return err
+			}
+			bad = append(bad, err)
+			c = r.number(key, b, pending, read)
+			budget -= len(read) + 1
 		}
 		entries += len(c.who)
 		list = append(list, c)
@@ -91,7 +94,7 @@ func (r *rewards) sync(ctx context.Context, db *storage.DB, immature, matured []
 		r.blocks = list
 		r.index()
 	}
-	return nil
+	return errors.Join(bad...)
 }
 
 // index finds everybody's places.

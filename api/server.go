@@ -51,6 +51,8 @@ type API struct {
 	metrics *metrics
 	age     []string // Cache-Control of statistics
 	csv     chan struct{}
+	tables  *turnstile
+	streams *turnstile
 	routes  *mux.Router
 	pages   http.Handler
 }
@@ -64,7 +66,8 @@ func New(cfg Config, parts Parts) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{cfg: cfg, parts: parts, db: parts.DB, log: parts.Log, c: c, hub: newHub(), age: maxAge(c.age()), csv: make(chan struct{}, csvMost)}
+	a := &API{cfg: cfg, parts: parts, db: parts.DB, log: parts.Log, c: c, hub: newHub(), age: maxAge(c.age()), csv: make(chan struct{}, csvMost),
+		tables: newTurnstile(csvMostFrom), streams: newTurnstile(listenersMostFrom)}
 	a.cache = newCache(a.snap.Load)
 	a.metrics = newMetrics(a, parts.Metrics)
 	if a.pages, err = newPages(parts.Pages); err != nil {
@@ -278,7 +281,7 @@ func (a *API) payments(w http.ResponseWriter, r *http.Request) int {
 		return s.payments.serve(w, r)
 	}
 	return a.cached(w, r, "P"+p.String(), 1, func(ctx context.Context, s *snapshot) (*answer, error) {
-		v := paymentsView{PaymentsTotal: s.pool.PaymentsTotal, Payments: []paymentView{}, Pending: []paymentView{}, Days: s.days}
+		v := paymentsView{PaymentsTotal: s.pool.PaymentsTotal, Payments: []paymentView{}, Pending: s.pending, Days: s.days}
 		if remembered := int64(len(s.paid)); p.offset+p.limit <= remembered || remembered >= v.PaymentsTotal || p.offset >= v.PaymentsTotal {
 			v.Payments = cut(s.paid, p)
 			return encode(a.age, v)

@@ -216,6 +216,7 @@ func TestPagesOfListsAreBounded(t *testing.T) {
 		{"/api/blocks?limit=1&offset=2", "matured", 1},
 		{"/api/blocks?limit=1&offset=3", "matured", 0},
 		{"/api/payments?limit=2&offset=1", "payments", 2},
+		{"/api/payments?limit=2&offset=1", "pending", 1},
 		{"/api/payments?limit=3&offset=4", "payments", 1},
 		{"/api/payments?limit=3&offset=1000", "payments", 0},
 		{"/api/accounts/" + alice + "/payments?offset=5", "payments", 0},
@@ -460,9 +461,25 @@ func TestARowThatCannotBeReadIsLeftOutAndTold(t *testing.T) {
 	p.do("ZADD", k.PaymentsAll(), p.now.Unix(), "0x12:"+alice)
 	p.do("ZADD", k.Hashrate(), p.now.Unix()-60, "nonsense")
 	p.do("HSET", k.Work(p.now.Unix()/60), "nonsense", "x")
+	p.do("HSET", k.Credits(15000, hash(15000)), bob, "much")
+	p.do("HSET", k.Skipped(), bob, "nonsense")
+	p.do("HSET", k.Holds(), bob, "nonsense", carol, `{"user":"root","reason":"stolen address"}`)
+	p.do("HSET", k.Finances(), "balance", "much")
+	p.do("HSET", k.Meta(), "sessionDue", "many")
 	p.cycle()
+	var pool poolView
+	if p.ok(json.Unmarshal(p.get("/api/stats").Body.Bytes(), &pool)); pool.Payouts.Liabilities != -1 {
+		t.Errorf("finances that cannot be read make liabilities %d, want -1", pool.Payouts.Liabilities)
+	}
+	if rewards, _ := p.api.c.rewards.of(alice); len(rewards) != 3 {
+		t.Errorf("another's credit that cannot be read leaves alice %d rewards, want 3", len(rewards))
+	}
+	var account accountView
+	if p.ok(json.Unmarshal(p.get("/api/accounts/"+carol).Body.Bytes(), &account)); account.Payout.Reason != reasonHeld || account.Payout.Why != "stolen address" {
+		t.Errorf("who is held is told %+v", account.Payout)
+	}
 	p.cycle()
-	for _, what := range []string{k.Matured(), k.PaymentsAll(), k.Hashrate(), k.Work(p.now.Unix() / 60)} {
+	for _, what := range []string{k.Matured(), k.PaymentsAll(), k.Hashrate(), k.Work(p.now.Unix() / 60), k.Credits(15000, hash(15000)), k.Skipped(), k.Holds(), k.Finances(), k.Meta()} {
 		if n := strings.Count(log.String(), what+" "); n != 1 {
 			t.Errorf("%s was told %d times, want once:\n%s", what, n, log.String())
 		}
@@ -504,6 +521,21 @@ func TestTablesHaveEveryRow(t *testing.T) {
 	}
 	if w := p.ask("HEAD", "/api/accounts/"+bob+"/payments.csv"); w.Code != http.StatusOK || w.Body.Len() != 0 {
 		t.Errorf("HEAD: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestABlockThatMaturesIsInTheTableOnce: the table is read in pieces, and the rest
+// is of the last cycle.
+func TestABlockThatMaturesIsInTheTableOnce(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	blocks, _, err := p.db.ImmatureBlocks(ctx, 1<<40)
+	p.ok(err, p.db.Mature(ctx, blocks[0], p.now.Unix()))
+	rows, err := csv.NewReader(p.get("/api/accounts/" + alice + "/rewards.csv").Body).ReadAll()
+	p.ok(err)
+	if len(rows) != 4 || rows[3][6] != stateMatured {
+		t.Errorf("rewards are %v", rows)
 	}
 }
 
@@ -634,5 +666,41 @@ func TestAPaymentIsAlwaysInOnePlace(t *testing.T) {
 	}
 	if seen != 5+many {
 		t.Errorf("%d payments at the end, want %d", seen, 5+many)
+	}
+}
+
+// TestAMinerIsReadAtOneMoment: what the last cycle saw is not mixed with what is
+// there now.
+func TestAMinerIsReadAtOneMoment(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	frank := "0x" + strings.Repeat("f", 40)
+	p.book(frank, 1_000_000_000)
+	p.cycle()
+	l, err := p.db.Acquire(ctx, "payouts token", "payouts token", 0)
+	p.ok(err)
+	pay := &storage.Payment{ID: "11-x", Kind: storage.ToMiner, Login: frank, Amount: 1_000_000_000, Time: p.now.Unix(), State: storage.Signed,
+		Account: account, Nonce: 11, Value: util.Shannon(1_000_000_000).Wei(), Gas: 21000, Attempts: []storage.Attempt{{Raw: []byte{1}}}}
+	pay.Attempts[0].Hash[0] = 9
+	pay.Hash = pay.Attempts[0].Hash
+	for _, step := range []struct {
+		name          string
+		do            func() error
+		pending, paid int
+		reason        string
+	}{
+		{"it is signed", func() error { return l.Open(ctx, "", pay)[0] }, 1, 0, reasonFlight},
+		{"it is sent", func() error { return l.Sent(ctx, p.now.Unix(), pay)[0] }, 0, 1, reasonBelow},
+	} {
+		p.ok(step.do())
+		answer, err := p.api.account(ctx, p.api.snap.Load(), frank) // which knows nothing of it
+		p.ok(err)
+		body, err := answer.body()
+		p.ok(err)
+		var v accountView
+		p.ok(json.Unmarshal(body, &v))
+		if len(v.Pending) != step.pending || len(v.Payments) != step.paid || v.Payout.Reason != step.reason {
+			t.Errorf("%s: pending %v, payments %v, %+v", step.name, v.Pending, v.Payments, v.Payout)
+		}
 	}
 }

@@ -60,10 +60,10 @@ type payoutsView struct {
 	Reason      string       `json:"reason"`      // why halted, or how the last session ended: a word of the plan
 	NextSession int64        `json:"nextSession"` // 0 while unknown
 	Threshold   util.Shannon `json:"threshold"`
-	Session     sessionView  `json:"session"` // the present one, or the last
-	Wallet      util.Shannon `json:"wallet"`  // on the pool's account, -1 while unknown
-	Liabilities util.Shannon `json:"liabilities"`
-	Audit       *auditView   `json:"audit"` // null while there was none
+	Session     sessionView  `json:"session"`     // the present one, or the last
+	Wallet      util.Shannon `json:"wallet"`      // on the pool's account, -1 while unknown
+	Liabilities util.Shannon `json:"liabilities"` // -1 while unknown
+	Audit       *auditView   `json:"audit"`       // null while there was none
 }
 
 type sessionView struct {
@@ -91,6 +91,8 @@ type Settings struct {
 	Depth         uint64  `json:"depth"`         // blocks until a reward is paid out
 	ImmatureDepth uint64  `json:"immatureDepth"` // blocks until a reward is shown
 	Confirmations uint64  `json:"confirmations"` // blocks until a payment is final
+	FeeFromMiner  bool    `json:"feeFromMiner"`  // the network's fee comes off a payment
+	Interval      int     `json:"interval"`      // seconds between statistics
 	Ports         []Port  `json:"ports"`
 	// Explorer's pages, with {} where the hash, the address or the height goes;
 	// empty for none.
@@ -165,7 +167,6 @@ type blockView struct {
 	State         string  `json:"state"` // candidate, immature or matured
 	Luck          float64 `json:"luck"`  // shares over difficulty
 	Confirmations uint64  `json:"confirmations"`
-	Finder        string  `json:"finder"` // empty when not known
 }
 
 // paymentsView is /api/payments.

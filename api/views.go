@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -202,8 +203,18 @@ type owed struct {
 	threshold        util.Shannon
 	rows             int    // pending rows of the miner
 	rejects          string // why the recipient does not accept payments
+	hold             *storage.Act
 	skipped          storage.Skip
 	meta             storage.Meta
+	payouts          payoutsView
+}
+
+// holdOf is the hold that an operator put on a login, nil for none.
+func holdOf(holds map[string]storage.Act, login string) *storage.Act {
+	if act, ok := holds[login]; ok {
+		return &act
+	}
+	return nil
 }
 
 // Words of payouts; the two packages do not know each other.
@@ -215,6 +226,8 @@ const (
 	reasonHeld    = "held"
 	reasonPaused  = "payouts_paused"
 	reasonRefused = "refused"
+	reasonLocked  = "locked"
+	reasonUnknown = "unknown"
 	sessionDone   = "done"
 )
 
@@ -222,9 +235,11 @@ const (
 func whyUnpaid(o owed) (reason, why string) {
 	switch {
 	case o.rows > 0:
-		return reasonFlight, "a payment is on its way"
+		return reasonFlight, ""
 	case o.pending > 0:
 		return reasonHeld, "a payment is looked at by the operator"
+	case o.hold != nil:
+		return reasonHeld, o.hold.Reason
 	case o.rejects != "":
 		return reasonRejects, o.rejects
 	case o.balance < o.threshold || o.balance <= 0:
@@ -233,6 +248,10 @@ func whyUnpaid(o owed) (reason, why string) {
 		return reasonPaused, o.meta.Paused
 	case o.meta.Halt != "":
 		return reasonRefused, "payouts wait until a refused payment is settled"
+	case o.payouts.Reason == reasonLocked:
+		return reasonLocked, ""
+	case o.payouts.State == payoutsUnknown:
+		return reasonUnknown, ""
 	case o.skipped.Reason != "":
 		return o.skipped.Reason, o.skipped.Why
 	case halted(o.meta.Session):
@@ -254,24 +273,33 @@ const (
 	payoutsUnknown = "unknown"
 )
 
+// unknownAmount stands for what nobody says, or cannot be read.
+const unknownAmount = -1
+
 // silence is how long a running session may say nothing, in seconds.
 const silence = 10 * 60
 
-func payoutsOf(m storage.Meta, totals storage.Miner, inflight int64, threshold util.Shannon, now int64) payoutsView {
+func payoutsOf(m storage.Meta, o storage.Overview, threshold util.Shannon, now int64) payoutsView {
 	s := m.Session
-	v := payoutsView{State: payoutsIdle, NextSession: m.NextSession, Threshold: threshold, Wallet: m.Wallet, Liabilities: totals.Balance + totals.Pending,
+	v := payoutsView{State: payoutsIdle, NextSession: m.NextSession, Threshold: threshold, Wallet: m.Wallet, Liabilities: o.Finances.Balance + o.Finances.Pending,
 		Session: sessionView{Started: s.Started, Ended: s.Ended, Due: s.Due, Paid: s.Paid, Amount: s.Amount}}
+	if o.FinancesErr != nil {
+		v.Liabilities = unknownAmount
+	}
 	running := s.Started > 0 && s.Ended == 0
 	switch {
 	case m.Paused != "":
 		v.State, v.Reason = payoutsHalted, reasonPaused
 	case m.Halt != "":
 		v.State, v.Reason = payoutsHalted, reasonRefused
+	case o.Lock != "" && !strings.HasPrefix(o.Lock, storage.LockPrefix):
+		// An older pool's payouts, or a person: they say nothing else.
+		v.State, v.Reason, v.NextSession, v.Wallet = payoutsHalted, reasonLocked, 0, unknownAmount
 	case m.Heartbeat == 0 || running && m.Heartbeat < now-silence || !running && m.NextSession < now-silence && m.Heartbeat < now-silence:
-		v.State = payoutsUnknown
+		v.State, v.Reason, v.NextSession, v.Wallet = payoutsUnknown, "", 0, unknownAmount
 	case running:
 		v.State = payoutsRunning
-		v.Session.InFlight = int(min(inflight, int64(max(0, s.Due-s.Paid))))
+		v.Session.InFlight = int(min(o.Inflight, int64(max(0, s.Due-s.Paid))))
 	case halted(s):
 		v.Reason = s.Result
 	}

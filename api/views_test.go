@@ -20,10 +20,13 @@ func TestWhyUnpaid(t *testing.T) {
 		{"who has enough is paid next", due, "next_session", ""},
 		{"one Shannon is missing", with(func(o *owed) { o.balance = 499 }), "below_threshold", ""},
 		{"nothing is nothing whatever the threshold", owed{}, "below_threshold", ""},
-		{"a payment is on its way", with(func(o *owed) { o.rows, o.pending = 1, 500 }), "in_flight", "a payment is on its way"},
-		{"also when the rest is little", owed{rows: 1, threshold: 500}, "in_flight", "a payment is on its way"},
+		{"a payment is on its way", with(func(o *owed) { o.rows, o.pending = 1, 500 }), "in_flight", ""},
+		{"also when the rest is little", owed{rows: 1, threshold: 500}, "in_flight", ""},
 		{"a debit without a row is held", with(func(o *owed) { o.pending = 500 }), "held", "a payment is looked at by the operator"},
 		{"a contract that rejects is told before it is due", with(func(o *owed) { o.balance, o.rejects = 1, "reverts" }), "recipient_rejects", "reverts"},
+		{"an operator's hold, told before it is due", with(func(o *owed) { o.balance, o.hold = 1, &storage.Act{User: "root", Reason: "stolen address"} }), "held", "stolen address"},
+		{"an older pool holds the lock", with(func(o *owed) { o.payouts.Reason = "locked" }), "locked", ""},
+		{"nobody pays", with(func(o *owed) { o.payouts.State = "unknown" }), "unknown", ""},
 		{"an operator's pause", with(func(o *owed) { o.meta.Paused = "moving house" }), "payouts_paused", "moving house"},
 		{"a pause is nothing to who is not due", with(func(o *owed) { o.balance, o.meta.Paused = 1, "x" }), "below_threshold", ""},
 		{"a refused payment", with(func(o *owed) { o.meta.Halt = "payment 7 of 0x… was refused" }), "refused", "payouts wait until a refused payment is settled"},
@@ -62,15 +65,24 @@ func TestHowPayoutsAreDoing(t *testing.T) {
 		{"paused", with(func(m *storage.Meta) { m.Paused = "x" }), "halted", "payouts_paused", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v := payoutsOf(tc.meta, storage.Miner{Balance: 5, Pending: 6, Immature: 7}, 4, 500, now)
+			v := payoutsOf(tc.meta, storage.Overview{Finances: storage.Miner{Balance: 5, Pending: 6, Immature: 7}, Inflight: 4}, 500, now)
 			if v.State != tc.state || v.Reason != tc.reason || v.Session.InFlight != tc.inFlight || v.Liabilities != 11 || v.Audit != nil {
 				t.Errorf("%+v, want %s %q with %d in flight", v, tc.state, tc.reason, tc.inFlight)
 			}
 		})
 	}
-	v := payoutsOf(with(func(m *storage.Meta) { m.AuditTime, m.AuditFindings = 9, 2 }), storage.Miner{}, 0, 1, now)
+	v := payoutsOf(with(func(m *storage.Meta) { m.AuditTime, m.AuditFindings = 9, 2 }), storage.Overview{}, 1, now)
 	if v.Audit == nil || *v.Audit != (auditView{Time: 9, Clean: false, Findings: 2}) {
 		t.Errorf("audit is %+v", v.Audit)
+	}
+	for lock, reason := range map[string]string{"0xabc:500000000": "locked", storage.LockPrefix + "host=a pid=1": ""} {
+		v := payoutsOf(fine, storage.Overview{Lock: lock}, 1, now)
+		if v.Reason != reason || (v.Wallet == -1) != (reason != "") || (v.NextSession == 0) != (reason != "") {
+			t.Errorf("locked by %q: %+v, want reason %q", lock, v, reason)
+		}
+	}
+	if v := payoutsOf(with(func(m *storage.Meta) { m.NextSession, m.Heartbeat = now-700, now-700 }), storage.Overview{FinancesErr: storage.ErrMalformed}, 1, now); v.Wallet != -1 || v.Liabilities != -1 || v.NextSession != 0 {
+		t.Errorf("of a silent process %+v, want nothing that it said long ago", v)
 	}
 }
 

@@ -68,8 +68,12 @@ func (t *turn) signs() []any {
 	if err != nil {
 		wallet = util.MaxShannon
 	}
+	fee := "" // of the network: the pool pays it
+	if t.cfg.FeeFromMiner {
+		fee = "1"
+	}
 	return []any{"heartbeat", t.clock.Now().Unix(), "wallet", int64(wallet), "threshold", int64(t.cfg.Threshold), "confirmations", t.cfg.Confirmations,
-		"settledNonce", t.meta.SettledNonce}
+		"feeFromMiner", fee, "settledNonce", t.meta.SettledNonce}
 }
 
 func (p *Payer) depths() depths {

@@ -107,7 +107,7 @@ func (t *turn) unheld(s *session, queue []storage.Account) []storage.Account {
 	return slices.DeleteFunc(queue, func(a storage.Account) bool {
 		act, held := t.holds[a.Login]
 		if held {
-			s.skip(a.Login, ReasonHeld, "held by "+act.User+": "+act.Reason)
+			s.skip(a.Login, ReasonHeld, act.Reason) // not by whom: miners read it
 		}
 		return held
 	})

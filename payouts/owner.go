@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
 // Owner is who holds the payments lock. Its text is the lock's value: words for
@@ -30,13 +32,13 @@ func NewOwner(journal string) Owner {
 
 // String is the value of the lock.
 func (o Owner) String() string {
-	return fmt.Sprintf("payouts host=%s pid=%s journal=%s token=%s", o.Host, o.PID, o.Journal, o.Token)
+	return fmt.Sprintf(storage.LockPrefix+"host=%s pid=%s journal=%s token=%s", o.Host, o.PID, o.Journal, o.Token)
 }
 
 // parseOwner reads a lock's value; ok is false when an older pool, or a person,
 // wrote it.
 func parseOwner(value string) (o Owner, ok bool) {
-	_, err := fmt.Sscanf(value, "payouts host=%s pid=%s journal=%s token=%s", &o.Host, &o.PID, &o.Journal, &o.Token)
+	_, err := fmt.Sscanf(value, storage.LockPrefix+"host=%s pid=%s journal=%s token=%s", &o.Host, &o.PID, &o.Journal, &o.Token)
 	return o, err == nil && o.String() == value
 }
 

@@ -51,7 +51,7 @@ func (db *DB) control(ctx context.Context, a Act, n string) (int64, error) {
 	}
 	why := a.Reason
 	if why == "" {
-		why = "paused by " + a.User
+		why = "paused by the operator"
 	}
 	k := db.Keys
 	count, err := controlLua.Run(ctx, db.rdb, []string{k.Acts(), k.Holds(), k.Meta()}, text, a.Verb, a.Login, n, why).Int64()
@@ -86,20 +86,13 @@ func (db *DB) ActCount(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// Holds reads who is not to be paid, and why, by login as stored.
+// Holds reads who is not to be paid, and why, by login as stored. What cannot be
+// read is an ErrMalformed beside the rest.
 func (db *DB) Holds(ctx context.Context) (map[string]Act, error) {
 	key := db.Keys.Holds()
 	m, err := db.rdb.HGetAll(ctx, key).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	holds := make(map[string]Act, len(m))
-	for login, text := range m {
-		var a Act
-		if err := json.Unmarshal([]byte(text), &a); err != nil {
-			return nil, fmt.Errorf("%w: %s field %s = %q: %w", ErrMalformed, key, login, text, err)
-		}
-		holds[login] = a
-	}
-	return holds, nil
+	return jsonFields[Act](key, m)
 }

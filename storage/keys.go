@@ -28,6 +28,10 @@ func (k Keys) Miner(login string) string { return k.coin + ":miners:" + login }
 // and payouts, in the same scripts as the miners' rows.
 func (k Keys) Finances() string { return k.coin + ":finances" }
 
+// LockPrefix is what the payments lock of our own payouts begins with; the rest says
+// which process it is.
+const LockPrefix = "payouts "
+
 // PaymentsLock is the string that says who may change payments. Ours is a
 // token (see [Owner]); the older pools write LOGIN:AMOUNT.
 func (k Keys) PaymentsLock() string { return k.coin + ":payments:lock" }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strconv"
@@ -46,6 +47,7 @@ type Meta struct {
 	NextSession   int64        // unix seconds
 	Threshold     util.Shannon // of its configuration
 	Confirmations uint64       // likewise
+	FeeFromMiner  bool         // likewise
 	Wallet        util.Shannon // on the account, rounded down
 	Paused        string       // why an operator paused payouts
 	AuditTime     int64        // unix seconds of the last audit
@@ -58,22 +60,31 @@ type Skip struct {
 	Why    string `json:"why"`    // a sentence
 }
 
-// Skipped reads whom the last session did not pay, by login.
+// Skipped reads whom the last session did not pay, by login. What cannot be read is
+// an ErrMalformed beside the rest.
 func (db *DB) Skipped(ctx context.Context) (map[string]Skip, error) {
 	key := db.Keys.Skipped()
 	m, err := db.rdb.HGetAll(ctx, key).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	out := make(map[string]Skip, len(m))
-	for login, text := range m {
-		var s Skip
-		if err := json.Unmarshal([]byte(text), &s); err != nil {
-			return nil, fmt.Errorf("%w: %s field %s = %q: %w", ErrMalformed, key, login, text, err)
+	return jsonFields[Skip](key, m)
+}
+
+// jsonFields reads what is JSON in each field of a hash. What cannot be read is an
+// ErrMalformed beside the rest.
+func jsonFields[T any](key string, fields map[string]string) (map[string]T, error) {
+	out := make(map[string]T, len(fields))
+	var bad []error
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		var v T
+		if err := json.Unmarshal([]byte(fields[field]), &v); err != nil {
+			bad = append(bad, fmt.Errorf("%w: %s field %s = %q: %w", ErrMalformed, key, field, fields[field], err))
+			continue
 		}
-		out[login] = s
+		out[field] = v
 	}
-	return out, nil
+	return out, errors.Join(bad...)
 }
 
 // Session is the progress of the newest session.
@@ -108,7 +119,8 @@ type Paid struct {
 	Time   int64 // unix seconds
 }
 
-// Meta reads the ledger's own row; the zero Meta when there is none.
+// Meta reads the ledger's own row; the zero Meta when there is none. What cannot
+// be read is zero, with an ErrMalformed beside the rest.
 func (db *DB) Meta(ctx context.Context) (Meta, error) {
 	key := db.Keys.Meta()
 	m, err := db.rdb.HGetAll(ctx, key).Result()
@@ -132,6 +144,7 @@ func (db *DB) Meta(ctx context.Context) (Meta, error) {
 		Result: m["sessionResult"],
 	}
 	meta.NextSession, meta.Threshold, meta.Confirmations = int64(r.uintOr0("nextSession")), r.shannonOr0("threshold"), r.uintOr0("confirmations")
+	meta.FeeFromMiner = m["feeFromMiner"] != ""
 	meta.Paused, meta.AuditTime, meta.AuditFindings = m["paused"], int64(r.uintOr0("auditTime")), int(r.uintOr0("auditFindings"))
 	meta.Wallet = -1
 	if m["wallet"] != "" {
@@ -157,19 +170,21 @@ func (db *DB) Pending(ctx context.Context) ([]PendingRow, []error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	var rows []PendingRow
-	var bad []error
+	rows, bad := pendingRows(key, zs)
+	return rows, bad, nil
+}
+
+func pendingRows(key string, zs []redis.Z) (rows []PendingRow, bad []error) {
 	for _, z := range zs {
-		member, _ := z.Member.(string)
-		login, amount, ok := strings.Cut(member, ":")
+		login, amount, ok := strings.Cut(member(z), ":")
 		a, err := util.ParseShannon(amount)
 		if !ok || err != nil || a <= 0 || !util.IsLogin(login) {
-			bad = append(bad, fmt.Errorf("%w: %s row %q: want LOGIN:AMOUNT", ErrMalformed, key, member))
+			bad = append(bad, fmt.Errorf("%w: %s row %q: want LOGIN:AMOUNT", ErrMalformed, key, member(z)))
 			continue
 		}
 		rows = append(rows, PendingRow{Login: login, Amount: a, Time: int64(z.Score)})
 	}
-	return rows, bad, nil
+	return rows, bad
 }
 
 // Unreadable is a payment whose record is missing or malformed. Its nonce must

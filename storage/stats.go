@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,8 @@ type Overview struct {
 	Finders       []Finder     // most blocks first
 	Inflight      int64        // payments that are not final
 	Finances      Miner
+	FinancesErr   error  // why they cannot be read; nil when they were
+	Lock          string // the value of the payments lock, empty while nobody holds it
 
 	Bad []error // rows that cannot be read
 }
@@ -78,6 +81,7 @@ func (db *DB) Overview(ctx context.Context, payments int64) (Overview, error) {
 	var candidates, immature, newest, paid, pending, finders *redis.ZSliceCmd
 	var nCandidates, nImmature, nMatured, nPaid, inflight *redis.IntCmd
 	var finances *redis.SliceCmd
+	var lock *redis.StringCmd
 	_, err := db.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		nodes, stats = p.HGetAll(ctx, k.Nodes()), p.HGetAll(ctx, k.Stats())
 		candidates = p.ZRevRangeWithScores(ctx, k.Candidates(), 0, statsChunk-1)
@@ -89,9 +93,10 @@ func (db *DB) Overview(ctx context.Context, payments int64) (Overview, error) {
 		finders = p.ZRevRangeWithScores(ctx, k.Finders(), 0, findersMost-1)
 		inflight = p.ZCard(ctx, k.Inflight())
 		finances = p.HMGet(ctx, k.Finances(), "balance", "pending", "paid", "immature")
+		lock = p.Get(ctx, k.PaymentsLock())
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return Overview{}, fmt.Errorf("read the pool's statistics: %w", err)
 	}
 	o.Nodes = nodeTexts(nodes.Val())
@@ -103,22 +108,14 @@ func (db *DB) Overview(ctx context.Context, payments int64) (Overview, error) {
 	}
 	o.CandidatesTotal, o.ImmatureTotal, o.MaturedTotal = nCandidates.Val(), nImmature.Val(), nMatured.Val()
 	o.Payments, o.PaymentsTotal = paidRows(&o.Bad, k.PaymentsAll(), paid.Val()), nPaid.Val()
-	for _, z := range pending.Val() {
-		login, amount, _ := strings.Cut(member(z), ":")
-		a, err := util.ParseShannon(amount)
-		if err != nil || !util.IsLogin(login) {
-			o.Bad = append(o.Bad, fmt.Errorf("%w: %s row %q", ErrMalformed, k.PaymentsPending(), member(z)))
-			continue
-		}
-		o.Pending = append(o.Pending, PendingRow{Login: login, Amount: a, Time: int64(z.Score)})
-	}
+	var bad []error
+	o.Pending, bad = pendingRows(k.PaymentsPending(), pending.Val())
+	o.Bad = append(o.Bad, bad...)
 	for _, z := range finders.Val() {
 		o.Finders = append(o.Finders, Finder{Login: member(z), Blocks: int64(z.Score)})
 	}
-	o.Inflight = inflight.Val()
-	if o.Finances, err = parseMiner(k.Finances(), "", finances); err != nil {
-		return Overview{}, err
-	}
+	o.Inflight, o.Lock = inflight.Val(), lock.Val()
+	o.Finances, o.FinancesErr = parseMiner(k.Finances(), "", finances)
 	return o, nil
 }
 
@@ -440,21 +437,34 @@ type MinerBook struct {
 	Stats         map[string]int64 // balance, pending, paid, immature, lastShare, blocksFound, ...
 	Payments      []PaidRow        // newest first
 	PaymentsTotal int64
+	Pending       []PendingRow // likewise
 	RoundShares   int64
 	Workers       map[string]int64 // by name: unix seconds of the last share
 	Chart         []ChartPoint     // oldest first
 }
 
-// MinerBook reads one miner in one round trip; ErrNotFound when there is none.
+// MinerBook reads one miner at one moment; ErrNotFound when there is none.
 func (db *DB) MinerBook(ctx context.Context, login string, payments, points int64) (MinerBook, error) {
+	b, err := db.minerBook(ctx, login, payments, points, false)
+	if err == nil && b.Stats["pending"] != 0 {
+		// Pending rows are everybody's, and few miners have one.
+		b, err = db.minerBook(ctx, login, payments, points, true)
+	}
+	return b, err
+}
+
+func (db *DB) minerBook(ctx context.Context, login string, payments, points int64, withPending bool) (MinerBook, error) {
 	k := db.Keys
 	var row, workers *redis.MapStringStringCmd
-	var paid *redis.ZSliceCmd
+	var paid, pending *redis.ZSliceCmd
 	var n *redis.IntCmd
 	var round *redis.StringCmd
 	var chart *redis.StringSliceCmd
-	_, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := db.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		row = p.HGetAll(ctx, k.Miner(login))
+		if withPending {
+			pending = p.ZRevRangeWithScores(ctx, k.PaymentsPending(), 0, -1)
+		}
 		paid, n = p.ZRevRangeWithScores(ctx, k.Payments(login), 0, payments-1), p.ZCard(ctx, k.Payments(login))
 		round = p.HGet(ctx, k.RoundCurrent(), login)
 		workers = p.HGetAll(ctx, k.Workers(login))
@@ -469,13 +479,17 @@ func (db *DB) MinerBook(ctx context.Context, login string, payments, points int6
 	}
 	var bad []error
 	b := MinerBook{Stats: numbers(row.Val()), Payments: paidRows(&bad, "", paid.Val()), PaymentsTotal: n.Val(), Workers: numbers(workers.Val())}
+	if withPending {
+		rows, _ := pendingRows(k.PaymentsPending(), pending.Val()) // the overview tells of others
+		b.Pending = slices.DeleteFunc(rows, func(r PendingRow) bool { return r.Login != login })
+	}
 	b.RoundShares, _ = strconv.ParseInt(round.Val(), 10, 64)
 	b.Chart = chartPoints(chart.Val())
 	return b, nil
 }
 
 // BlockCredits reads what a block brought its miners, or is going to: login →
-// Shannon.
+// Shannon. What cannot be read is an ErrMalformed beside the rest.
 func (db *DB) BlockCredits(ctx context.Context, b Block, immature bool) (map[string]util.Shannon, error) {
 	key := db.Keys.Credits(b.Height, b.Hash)
 	if immature {
@@ -486,12 +500,16 @@ func (db *DB) BlockCredits(ctx context.Context, b Block, immature bool) (map[str
 		return nil, err
 	}
 	out := make(map[string]util.Shannon, len(fields))
-	for login, amount := range fields {
-		if out[login], err = util.ParseShannon(amount); err != nil {
-			return nil, fmt.Errorf("%w: %s field %s: %w", ErrMalformed, key, login, err)
+	var bad []error
+	for _, login := range slices.Sorted(maps.Keys(fields)) {
+		amount, err := util.ParseShannon(fields[login])
+		if err != nil {
+			bad = append(bad, fmt.Errorf("%w: %s field %s: %w", ErrMalformed, key, login, err))
+			continue
 		}
+		out[login] = amount
 	}
-	return out, nil
+	return out, errors.Join(bad...)
 }
 
 // CreditsOf reads what each of some matured blocks brought one miner; 0 for

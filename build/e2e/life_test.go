@@ -308,7 +308,20 @@ func (l *life) uncle(r *lifeRig) {
 		return len(pending.Uncles) == 1 && slices.Contains(ours, l.chain.uncle("pending", 0).Nonce)
 	})
 	r.freshJob()
-	r.block(r.job)
+	r.head(r.job)
+}
+
+// head has a block found that the chain goes on from, and returns its nonce.
+func (r *lifeRig) head(j job) string {
+	l := r.life
+	l.t.Helper()
+	nonce := r.block(j)
+	l.until("it is the chain's head", l.chain.proc, func() bool {
+		var head struct{ Nonce string }
+		l.chain.call(&head, "eth_getBlockByNumber", "latest", false)
+		return head.Nonce == nonce
+	})
+	return nonce
 }
 
 // orphan has a block found, credited while it is immature, and lost in a
@@ -319,7 +332,7 @@ func (l *life) orphan(r, other *lifeRig) string {
 	r.freshJob()
 	j := r.job
 	other.share(j, false)
-	nonce := r.block(j)
+	nonce := r.head(j)
 	other.share(j, false) // of the present round
 	l.chain.mine(lifeImmature)
 	l.until("the block is immature", l.proxy, func() bool { return l.row("eth:blocks:immature", nonce) != nil })

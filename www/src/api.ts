@@ -241,7 +241,8 @@ export const now = () => Math.floor((Date.now() + offset) / 1000)
 /** Health is how the API is doing, as the banner tells it. */
 export type Health = { state: 'fine' } | { state: 'down' | 'stale'; since: number } // since: unix s of the newest data, 0 for none
 
-const staleAfter = 90 // s
+// staleAfter is how old statistics may be, in seconds: at least three cycles of the pool.
+const staleAfter = (stats: unknown) => Math.max(90, 3 * ((stats as { settings?: { interval?: number } } | undefined)?.settings?.interval ?? 0))
 
 const health = {
   now: { state: 'fine' } as Health,
@@ -253,7 +254,7 @@ const health = {
     const deaf = stats?.failure && (stats.failure.status === 0 || stats.failure.status >= 500)
     const made = Math.floor(Number((stats?.data as { now?: number } | undefined)?.now ?? 0) / 1000)
     if (deaf) next = { state: 'down', since: made }
-    else if (made && stats && now() - made > staleAfter && Date.now() - stats.goodAt < staleAfter * 1000) next = { state: 'stale', since: made }
+    else if (made && stats && now() - made > staleAfter(stats.data) && Date.now() - stats.goodAt < staleAfter(stats.data) * 1000) next = { state: 'stale', since: made }
     if (next.state === this.now.state && (next.state === 'fine' || next.since === (this.now as { since: number }).since)) return
     this.now = next
     for (const tell of this.tell) tell()

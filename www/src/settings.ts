@@ -5,7 +5,7 @@ import type { Settings } from './types'
 
 /** unset is used until the API has answered. */
 export const unset: Settings = {
-  name: '', coin: '', symbol: '', network: '', fee: 0, depth: 0, immatureDepth: 0, confirmations: 0,
+  name: '', coin: '', symbol: '', network: '', fee: 0, depth: 0, immatureDepth: 0, confirmations: 0, feeFromMiner: false, interval: 0,
   ports: [], explorerTx: '', explorerAddress: '', explorerBlock: '', accent: '', contact: '', version: '',
 }
 

@@ -57,6 +57,8 @@ export interface Settings {
   depth: number
   immatureDepth: number
   confirmations: number
+  feeFromMiner: boolean
+  interval: number // seconds between statistics
   ports: Port[]
   explorerTx: string // {} stands for the hash
   explorerAddress: string
@@ -116,7 +118,6 @@ export interface Block {
   kind: string // candidate, block, uncle or orphan
   luck: number
   confirmations: number
-  finder: string
 }
 
 export interface Payments {

@@ -5,7 +5,7 @@ import { big, difficulty, percent, whole } from '../format'
 import { Panel, Title, Wait } from '../parts/panel'
 import { Pager, Table, pageOf } from '../parts/table'
 import type { Column } from '../parts/table'
-import { Badge, Bar, Height, Login, Time, Wei } from '../parts/values'
+import { Badge, Bar, Height, Time, Wei } from '../parts/values'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
 import { texts } from '../texts'
@@ -81,7 +81,6 @@ function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[
       },
     },
     { name: t.reward(symbol), number: true, hide: !!unknown, of: (b) => (b.orphan || big(b.reward) === 0n ? texts.none : <Wei of={b.reward} column />) },
-    { name: t.finder, hide: rows.every((b) => !b.finder), of: (b) => <Login of={b.finder} /> },
   ]
   return <Table caption={caption} rows={rows} id={(b, i) => b.hash + b.height + i} empty={empty} columns={columns} />
 }

@@ -62,6 +62,7 @@ function Wallet({ p }: { p: Pool }) {
   const t = texts.dashboard
   const { wallet, liabilities, audit } = p.payouts
   const known = big(wallet) >= 0n
+  const owes = big(liabilities) >= 0n // else it could not be read
   const enough = big(wallet) >= big(liabilities)
   const part = permille(wallet, liabilities)
   return (
@@ -75,7 +76,7 @@ function Wallet({ p }: { p: Pool }) {
           {big(liabilities) > 0n && <Bar permille={part} label={t.covers('')} />}
           <dl class="facts">
             <div><dt>{t.holds}</dt><dd><Amount of={wallet} unit /></dd></div>
-            <div><dt>{t.owes}</dt><dd><Amount of={liabilities} unit /></dd></div>
+            <div><dt>{t.owes}</dt><dd>{owes ? <Amount of={liabilities} unit /> : texts.unknown}</dd></div>
           </dl>
         </>
       )}

@@ -22,7 +22,7 @@ export function Help({ pool, at }: { pool: Answer<Pool>; at: Place }) {
       <Wait on={pool}>{(p) => <Commands p={p} first={at.path[1] ?? memory.recent()[0] ?? ''} />}</Wait>
       <Panel title={t.then}><ol class="steps">{t.steps.map((s) => <li key={s}>{s}</li>)}</ol></Panel>
       <Panel title={t.questions}>
-        <dl class="glossary">{t.faq.map(([q, a]) => <div key={q}><dt>{q}</dt><dd>{a}</dd></div>)}</dl>
+        <dl class="glossary">{[...t.faq, t.fee(pool.data?.settings.feeFromMiner ?? false)].map(([q, a]) => <div key={q}><dt>{q}</dt><dd>{a}</dd></div>)}</dl>
       </Panel>
     </>
   )

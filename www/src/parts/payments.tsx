@@ -29,7 +29,7 @@ export function PaymentTable({ rows, caption, empty, address }: { rows: Payment[
 }
 
 function Status({ of: p }: { of: Payment }) {
-  const { confirmations: depth, symbol } = useSettings()
+  const { confirmations: depth, symbol, feeFromMiner } = useSettings()
   const t = texts.payments
   // Confirmations are counted from a block, which has to be known.
   const state = p.status === 'confirming' && !p.block ? 'sent' : p.status
@@ -37,7 +37,7 @@ function Status({ of: p }: { of: Payment }) {
   const kind = { final: 'good', held: 'bad', failed: 'bad', pending: 'plain', sent: 'plain', confirming: 'info' }[state] ?? 'plain'
   return (
     <span class="status">
-      <span title={p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`) : undefined}><Badge kind={kind}>{word}</Badge></span>
+      <span title={p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`, feeFromMiner) : undefined}><Badge kind={kind}>{word}</Badge></span>
       {p.block > 0 && <> <span class="note place">{t.inBlock('')}<Height of={p.block} /></span></>}
       {p.why && p.status !== 'final' && <> <span class="note">{reason(p.why)}</span></>}
     </span>
