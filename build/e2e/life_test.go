@@ -26,7 +26,7 @@ import (
 
 const (
 	lifeDifficulty = 32 // hashes a block: a tenth of a second
-	lifeShare      = 4  // hashes a share
+	lifeShare      = 8  // hashes a share: every fourth is a block
 	lifeImmature   = 16 // blocks deep; both are the least that the pool allows
 	lifeDepth      = 32
 	lifeRest       = time.Second // of each miner after some nonces, so that blocks are apart
@@ -132,12 +132,8 @@ func (l *life) everybodyFindsABlock() (logins []string) {
 	http.Go(func() { l.mineOverHTTP(ctx, addr, logins[3]) })
 	defer http.Wait()
 	defer stop()
-	for i, login := range logins {
-		p := l.proxy
-		if i < len(rigs) {
-			p = rigs[i]
-		}
-		l.until("a block is found by "+login, p, func() bool { return l.redis.Do(l.t, "ZSCORE", "eth:finders", login) != nil })
+	for _, login := range logins {
+		l.until("a block is found by "+login, l.proxy, func() bool { return l.redis.Do(l.t, "ZSCORE", "eth:finders", login) != nil })
 	}
 	for _, r := range rigs {
 		r.terminate(l.t)
