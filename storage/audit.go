@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ethereum/go-ethereum/common"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
@@ -36,6 +35,7 @@ type Finding struct {
 	Key      string `json:"key"`      // the row
 	Equation string `json:"equation"` // what should hold
 	Got      string `json:"got"`      // what is there
+	Do       string `json:"do"`       // what the operator does about it
 }
 
 // Clean says whether everything adds up.
@@ -45,35 +45,40 @@ func (r Report) Clean() bool { return len(r.Findings) == 0 }
 func (r Report) Print(out io.Writer) {
 	fmt.Fprintf(out, "audited %d miners, %d payments of this ledger (%d open), %d rows of history, %d rewards\n", r.Miners, r.Payments, r.Open, r.History, r.Blocks)
 	fmt.Fprintf(out, "totals: immature %s, balance %s, pending %s, paid %s coins\n", r.Totals.Immature.Coins(), r.Totals.Balance.Coins(), r.Totals.Pending.Coins(), r.Totals.Paid.Coins())
-	for _, n := range r.Notes {
+	const most = 50
+	for _, n := range r.Notes[:min(len(r.Notes), most)] {
 		fmt.Fprintf(out, "note: %s\n", n)
 	}
-	for _, f := range r.Findings {
-		fmt.Fprintf(out, "WRONG %s: %s, but %s\n", f.Key, f.Equation, f.Got)
+	if len(r.Notes) > most {
+		fmt.Fprintf(out, "note: and %d more, which --json has\n", len(r.Notes)-most)
+	}
+	for _, f := range r.Findings[:min(len(r.Findings), most)] {
+		fmt.Fprintf(out, "WRONG %s: %s, but %s\n      %s\n", f.Key, f.Equation, f.Got, f.Do)
 	}
 	if r.Clean() {
 		fmt.Fprintln(out, "the books add up")
 	} else {
-		fmt.Fprintf(out, "%d rows are wrong\n", len(r.Findings))
+		fmt.Fprintf(out, "%d rows are wrong; --json has all of them\n", len(r.Findings))
 	}
 }
 
 // sums are one miner's money by what the rows say, beside what the miner's own
 // row says.
-type sums struct{ rows, history, held, immature util.Shannon }
+type sums struct{ rows, history, held, immature, credited util.Shannon }
 
 // Audit adds the books up: per miner, in total, and nonce by nonce. It writes
 // nothing and may run beside a working pool, whose unfinished steps it does not
-// see because each is one script; it reads the moving parts once more before it
-// calls one wrong.
-func (db *DB) Audit(ctx context.Context) (Report, error) {
-	first, err := db.auditOnce(ctx)
+// see because each is one script; see [Twice].
+func (db *DB) Audit(ctx context.Context) (Report, error) { return Twice(ctx, db.auditOnce) }
+
+// Twice audits once more when there are findings: a pool at work may have moved
+// money between two readings. What is really wrong is wrong twice, in the same words.
+func Twice(ctx context.Context, audit func(context.Context) (Report, error)) (Report, error) {
+	first, err := audit(ctx)
 	if err != nil || first.Clean() {
 		return first, err
 	}
-	// A pool at work may have moved money between two of our reads. What is
-	// really wrong is wrong twice, in the same words.
-	again, err := db.auditOnce(ctx)
+	again, err := audit(ctx)
 	if err != nil {
 		return again, err
 	}
@@ -83,7 +88,7 @@ func (db *DB) Audit(ctx context.Context) (Report, error) {
 
 func (db *DB) auditOnce(ctx context.Context) (Report, error) {
 	a := auditor{db: db, miners: map[string]*sums{}}
-	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.rewards, a.minerRows} {
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.rewards, a.credits, a.minerRows} {
 		if err := part(ctx); err != nil {
 			return a.Report, fmt.Errorf("audit: %w", err)
 		}
@@ -96,11 +101,24 @@ type auditor struct {
 	db      *DB
 	miners  map[string]*sums
 	opening map[string]openingDiff
+	splits  map[string]Split
 }
 
-func (a *auditor) wrong(key, equation, format string, args ...any) {
-	a.Findings = append(a.Findings, Finding{Key: key, Equation: equation, Got: fmt.Sprintf(format, args...)})
+func (a *auditor) wrong(key, equation, do, format string, args ...any) {
+	a.Findings = append(a.Findings, Finding{Key: key, Equation: equation, Got: fmt.Sprintf(format, args...), Do: do})
 }
+
+// What an operator does about a finding. A difference is never mended by the pool
+// itself: only a person knows which side of it is true.
+const (
+	doMalformed = "look where it comes from; mend or remove it by hand, with payouts stopped"
+	doForgotten = "start payouts, or run once: it puts back from its journal what Redis forgot"
+	doRestored  = "was Redis restored from a snapshot, or the row edited? Start payouts, which put back what their journal knows; " +
+		"what is still wrong then is mended by hand (HINCRBY), with payouts stopped"
+	doCredit   = "was the balance edited by hand, or Redis restored? A bonus that you gave, or took, stays a finding until you write it down: accept LOGIN"
+	doTwice    = "explain its login; remove the row that the chain does not bear out (ZREM), and its amount from paid (HINCRBY)"
+	doUnlocker = "see that the unlocker runs: its next pass ends what was begun"
+)
 
 func (a *auditor) of(login string) *sums {
 	s := a.miners[login]
@@ -117,7 +135,7 @@ func (a *auditor) pendingRows(ctx context.Context) error {
 		return err
 	}
 	for _, b := range bad {
-		a.wrong(a.db.Keys.PaymentsPending(), "every row is LOGIN:AMOUNT", "%v", b)
+		a.wrong(a.db.Keys.PaymentsPending(), "every row is LOGIN:AMOUNT", doMalformed, "%v", b)
 	}
 	for _, r := range rows {
 		a.of(r.Login).rows += r.Amount
@@ -130,7 +148,8 @@ const auditChunk = 5000
 
 func (a *auditor) historyRows(ctx context.Context) error {
 	key := a.db.Keys.PaymentsAll()
-	seen := map[common.Hash]bool{}
+	type half [16]byte // of a hash: a million of them are in memory
+	seen := map[half]struct{}{}
 	for from := int64(0); ; from += auditChunk {
 		rows, err := a.db.rdb.ZRange(ctx, key, from, from+auditChunk-1).Result()
 		if err != nil {
@@ -139,19 +158,19 @@ func (a *auditor) historyRows(ctx context.Context) error {
 		for _, row := range rows {
 			parts := strings.Split(row, ":")
 			if len(parts) != 3 || !util.IsLogin(parts[1]) {
-				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", "there is %q", row)
+				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", doMalformed, "there is %q", row)
 				continue
 			}
 			amount, err1 := util.ParseShannon(parts[2])
 			hash, err2 := parseTxHash(parts[0])
 			if err1 != nil || err2 != nil {
-				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", "there is %q", row)
+				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", doMalformed, "there is %q", row)
 				continue
 			}
-			if seen[hash] {
-				a.wrong(key, "a transaction is in the history once", "%s is there again", hash)
+			if _, again := seen[half(hash[16:])]; again {
+				a.wrong(key, "a transaction is in the history once", doTwice, "%s is there again", hash)
 			}
-			seen[hash] = true
+			seen[half(hash[16:])] = struct{}{}
 			a.of(parts[1]).history += amount
 			a.History++
 		}
@@ -168,7 +187,7 @@ func (a *auditor) records(ctx context.Context) error {
 		return err
 	}
 	for _, u := range bad {
-		a.wrong(a.db.Keys.Payment(u.ID), "every open payment can be read", "%v", u.Err)
+		a.wrong(a.db.Keys.Payment(u.ID), "every open payment can be read", doForgotten, "%v", u.Err)
 	}
 	finals, err := a.db.Finals(ctx, 0, 1<<62)
 	if err != nil {
@@ -201,9 +220,9 @@ func (a *auditor) records(ctx context.Context) error {
 				a.of(p.Login).held += p.Amount
 			case p.State == Held: // its row was put back, and counts
 			case p.State == Signed && missing:
-				a.wrong(a.db.Keys.Payment(p.ID), "a signed payment has its pending row", "%s is missing", p.PendingRow())
+				a.wrong(a.db.Keys.Payment(p.ID), "a signed payment has its pending row", "start payouts, which respect a row removed by hand as the manual says and put back one that Redis forgot", "%s is missing", p.PendingRow())
 			case p.State != Signed && missing:
-				a.wrong(a.db.Keys.Payment(p.ID), "a payment that was sent is in the history", "%s:%s is missing", p.Hash, p.PendingRow())
+				a.wrong(a.db.Keys.Payment(p.ID), "a payment that was sent is in the history", doRestored, "%s:%s is missing", p.Hash, p.PendingRow())
 			}
 		}
 	}
@@ -216,34 +235,30 @@ func (a *auditor) nonces(ctx context.Context) error {
 		return err
 	}
 	key := a.db.Keys.Nonces(m.Account)
-	bound, err := a.db.NoncesFrom(ctx, m.Account, m.FirstNonce, m.NextNonce)
-	if err != nil {
-		return err
-	}
-	for n := m.FirstNonce; n < m.NextNonce; n++ {
-		if bound[n] == "" {
-			a.wrong(key, "every nonce from the first to the next is bound", "nonce %d is bound to nothing", n)
+	for from := m.FirstNonce; from < m.NextNonce; from += auditChunk {
+		to := min(from+auditChunk, m.NextNonce)
+		bound, err := a.db.NoncesFrom(ctx, m.Account, from, to)
+		if err != nil {
+			return err
 		}
-	}
-	names, err := a.db.rdb.HKeys(ctx, key).Result()
-	if err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
+		for n := from; n < to; n++ {
+			if bound[n] == "" {
+				a.wrong(key, "every nonce from the first to the next is bound", doForgotten, "nonce %d is bound to nothing", n)
+			}
+		}
 	}
 	// Below the first one there may be some: of a time before, when the account
 	// was ours already.
-	slices.Sort(names)
-	for _, name := range names {
+	return a.db.eachField(ctx, key, func(name, _ string) {
 		if n, err := strconv.ParseUint(name, 10, 64); err != nil || n >= m.NextNonce {
-			a.wrong(key, "nothing is bound from the next nonce on", "nonce %q is bound, the next is %d", name, m.NextNonce)
+			a.wrong(key, "nothing is bound from the next nonce on", doRestored, "nonce %q is bound, the next is %d", name, m.NextNonce)
 		}
-	}
-	return nil
+	})
 }
 
 // rewards adds up what blocks brought, and are going to bring.
 func (a *auditor) rewards(ctx context.Context) error {
-	splits, err := a.splits(ctx)
-	if err != nil {
+	if err := a.readSplits(ctx); err != nil {
 		return err
 	}
 	blocks, bad, err := a.db.ImmatureBlocks(ctx, math.MaxUint64)
@@ -251,7 +266,7 @@ func (a *auditor) rewards(ctx context.Context) error {
 		return err
 	}
 	for _, b := range bad {
-		a.wrong(a.db.Keys.Immature(), "every row can be read", "%v", b)
+		a.wrong(a.db.Keys.Immature(), "every row can be read", doMalformed, "%v", b)
 	}
 	plans, err := a.db.rdb.HGetAll(ctx, a.db.Keys.Plans()).Result()
 	if err != nil {
@@ -274,54 +289,91 @@ func (a *auditor) rewards(ctx context.Context) error {
 	}
 	slices.Sort(a.Notes)
 	for _, key := range slices.Sorted(maps.Keys(credits)) {
-		if err := a.immature(ctx, key, splits, credits[key]); err != nil {
+		if err := a.add(ctx, key, credits[key], func(s *sums) *util.Shannon { return &s.immature }); err != nil {
 			return err
+		}
+	}
+	// What is half matured is in no row yet.
+	for _, b := range blocks {
+		if b.Begun == BegunMature {
+			if err := a.matured(ctx, b, ""); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// splits reads how rewards were divided, by HEIGHT:HASH.
-func (a *auditor) splits(ctx context.Context) (map[string]Split, error) {
+// credits adds up what matured blocks brought, all since the first.
+func (a *auditor) credits(ctx context.Context) error {
+	key := a.db.Keys.Matured()
+	for from := int64(0); ; from += statsChunk {
+		zs, err := a.db.rdb.ZRangeWithScores(ctx, key, from, from+statsChunk-1).Result()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		var bad []error
+		for _, b := range parseRows(&bad, key, zs, parseBlock) {
+			if b.Orphan {
+				continue
+			}
+			if err := a.matured(ctx, b, b.split()); err != nil {
+				return err
+			}
+		}
+		for _, err := range bad {
+			a.wrong(key, "every row can be read", doMalformed, "%v", err)
+		}
+		if len(zs) < statsChunk {
+			return nil
+		}
+	}
+}
+
+func (a *auditor) matured(ctx context.Context, b Block, split string) error {
+	return a.add(ctx, a.db.Keys.Credits(b.Height, b.Hash), split, func(s *sums) *util.Shannon { return &s.credited })
+}
+
+// readSplits reads how rewards were divided, by HEIGHT:HASH.
+func (a *auditor) readSplits(ctx context.Context) error {
 	key := a.db.Keys.Splits()
 	texts, err := a.db.fields(ctx, key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a.Blocks = len(texts)
-	splits := make(map[string]Split, len(texts))
+	a.Blocks, a.splits = len(texts), make(map[string]Split, len(texts))
 	for _, block := range slices.Sorted(maps.Keys(texts)) {
 		s, _, ok := parseSplit(texts[block])
 		switch {
 		case !ok:
-			a.wrong(key, "every field is REWARD:MINERS:FEE:DUST:LOGINS:FEELOGIN", "%s is %q", block, texts[block])
+			a.wrong(key, "every field is REWARD:MINERS:FEE:DUST:LOGINS:FEELOGIN", doMalformed, "%s is %q", block, texts[block])
 			continue
 		case !s.whole():
-			a.wrong(key, "miners + fee + dust = reward", "%s is %q", block, texts[block])
+			a.wrong(key, "miners + fee + dust = reward", doMalformed, "%s is %q", block, texts[block])
 		}
-		splits[block] = s
+		a.splits[block] = s
 	}
-	return splits, nil
+	return nil
 }
 
-// immature adds up the immature credits of one block.
-func (a *auditor) immature(ctx context.Context, key string, splits map[string]Split, block string) error {
+// add adds up the credits of one block, which must be its split where there is one.
+func (a *auditor) add(ctx context.Context, key, block string, to func(*sums) *util.Shannon) error {
 	fields, err := a.db.fields(ctx, key)
 	if err != nil {
 		return err
 	}
 	var sum util.Shannon
-	for _, login := range slices.Sorted(maps.Keys(fields)) {
-		amount, err := util.ParseShannon(fields[login])
+	for login, text := range fields {
+		amount, err := util.ParseShannon(text)
 		if err != nil || !util.IsLogin(login) {
-			a.wrong(key, "every field is LOGIN and Shannon", "%s is %q", login, fields[login])
+			a.wrong(key, "every field is LOGIN and Shannon", doMalformed, "%s is %q", login, text)
 			continue
 		}
-		a.of(login).immature += amount
+		*to(a.of(login)) += amount
 		sum += amount
 	}
-	if s, ok := splits[block]; ok && sum != s.credited() {
-		a.wrong(key, "a block's credits are its split", "they sum up to %s, the split is %s", sum, s)
+	if s, ok := a.splits[block]; ok && sum != s.credited() {
+		a.wrong(key, "a block's credits are its split", doRestored, "they sum up to %s, the split is %s", sum, s)
 	}
 	return nil
 }
@@ -346,7 +398,7 @@ func (a *auditor) minerRows(ctx context.Context) error {
 		return err
 	}
 	for _, b := range bad {
-		a.wrong(a.db.Keys.Miner("*"), "every miner's row is readable", "%v", b)
+		a.wrong(a.db.Keys.Miner("*"), "every miner's row is readable", doMalformed, "%v", b)
 	}
 	for _, login := range slices.Sorted(maps.Keys(a.miners)) {
 		if !visited[login] {
@@ -368,7 +420,7 @@ func (a *auditor) minerRows(ctx context.Context) error {
 		{"immature", f.Immature, a.Totals.Immature, o.immature},
 	} {
 		if e.total != e.sum+e.from {
-			a.wrong(key, e.field+" = the sum over all miners"+plus(e.from), "%s, the sum is %s", e.total, e.sum)
+			a.wrong(key, e.field+" = the sum over all miners"+plus(e.from), "was a miner's row edited without this one? Say HINCRBY here for the same amount", "%s, the sum is %s", e.total, e.sum)
 		}
 	}
 	return nil
@@ -377,19 +429,23 @@ func (a *auditor) minerRows(ctx context.Context) error {
 func (a *auditor) miner(m Miner) {
 	key, s, o := a.db.Keys.Miner(m.Login), a.of(m.Login), a.opening[m.Login]
 	if o != (openingDiff{}) {
-		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s paid, %s pending and %s immature Shannon before this ledger began", key, o.paid, o.pending, o.immature))
+		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s credited, %s paid, %s pending and %s immature Shannon before this ledger began", key, o.balance, o.paid, o.pending, o.immature))
 	}
 	if m.Balance < 0 || m.Pending < 0 || m.Paid < 0 || m.Immature < 0 {
-		a.wrong(key, "nothing is negative", "balance %s, pending %s, paid %s, immature %s", m.Balance, m.Pending, m.Paid, m.Immature)
+		a.wrong(key, "nothing is negative", doRestored, "balance %s, pending %s, paid %s, immature %s", m.Balance, m.Pending, m.Paid, m.Immature)
 	}
 	if m.Immature != s.immature+o.immature {
-		a.wrong(key, "immature = its credits of immature blocks"+plus(o.immature), "%s, the credits sum up to %s", m.Immature, s.immature)
+		a.wrong(key, "immature = its credits of immature blocks"+plus(o.immature), doUnlocker, "%s, the credits sum up to %s", m.Immature, s.immature)
+	}
+	_, open := a.opening["*"]
+	if got := m.Balance + m.Pending + m.Paid; open && got != s.credited+o.balance {
+		a.wrong(key, "balance + pending + paid = what blocks brought"+plus(o.balance), doCredit, "%s, the credits sum up to %s", got, s.credited)
 	}
 	if m.Pending != s.rows+s.held+o.pending {
-		a.wrong(key, "pending = its pending rows and held payments"+plus(o.pending), "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
+		a.wrong(key, "pending = its pending rows and held payments"+plus(o.pending), doRestored, "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
 	}
 	if m.Paid != s.history+o.paid {
-		a.wrong(key, "paid = its history"+plus(o.paid), "%s, the history sums up to %s", m.Paid, s.history)
+		a.wrong(key, "paid = its history"+plus(o.paid), doRestored, "%s, the history sums up to %s", m.Paid, s.history)
 	}
 }
 
@@ -400,7 +456,8 @@ func plus(opening util.Shannon) string {
 	return fmt.Sprintf(" and %s from before", opening)
 }
 
-// openingDiff is by how much a row broke its equation when this ledger began.
+// openingDiff is by how much a row broke its equations when this ledger began:
+// balance of a miner is balance, pending and paid against what blocks brought.
 type openingDiff struct{ balance, pending, paid, immature util.Shannon }
 
 func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
@@ -456,7 +513,7 @@ func (l *Lease) OpenBooks(ctx context.Context) error {
 // BALANCE:PENDING:PAID:IMMATURE, in pairs. It returns the totals they were compared with.
 func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
 	a := auditor{db: l.db, miners: map[string]*sums{}}
-	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.rewards} {
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.rewards, a.credits} {
 		if err := part(ctx); err != nil {
 			return nil, Miner{}, err
 		}
@@ -467,8 +524,8 @@ func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
 	note := func(m Miner) {
 		s := a.of(m.Login)
 		visited[m.Login] = true
-		if d := (openingDiff{pending: m.Pending - s.rows - s.held, paid: m.Paid - s.history, immature: m.Immature - s.immature}); d != (openingDiff{}) {
-			fields = append(fields, m.Login, fmt.Sprintf("0:%s:%s:%s", d.pending, d.paid, d.immature))
+		if d := (openingDiff{balance: m.Balance + m.Pending + m.Paid - s.credited, pending: m.Pending - s.rows - s.held, paid: m.Paid - s.history, immature: m.Immature - s.immature}); d != (openingDiff{}) {
+			fields = append(fields, m.Login, fmt.Sprintf("%s:%s:%s:%s", d.balance, d.pending, d.paid, d.immature))
 		}
 	}
 	if _, err := l.db.Balances(ctx, func(m Miner) {

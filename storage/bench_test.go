@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func largePool(b *testing.B, miners, perMiner int) *DB {
 					has = due + i
 				}
 				balance += has
-				p.HSet(ctx, db.Keys.Miner(login), "balance", has, "paid", perMiner*payment, "pending", 0, "immature", 1, "lastShare", 1462920526, "blocksFound", 0)
+				p.HSet(ctx, db.Keys.Miner(login), "balance", has, "paid", perMiner*payment, "pending", 0, "immature", 0, "lastShare", 1462920526, "blocksFound", 0)
 				for n := range perMiner {
 					p.ZAdd(ctx, db.Keys.PaymentsAll(), redis.Z{Score: float64(1462920526 + i), Member: fmt.Sprintf("0x%064x:%s:%d", i*perMiner+n+1, login, payment)})
 				}
@@ -75,15 +76,54 @@ func measurePeak(b *testing.B) (stop func()) {
 	}
 }
 
-// BenchmarkAudit adds up 100,000 miners and 200,000 payments.
+// bringAll writes down blocks that brought each miner all that he has, in ten parts.
+func bringAll(b *testing.B, db *DB) {
+	b.Helper()
+	const blocks, parts = 1000, 10
+	hash := func(n int) string { return fmt.Sprintf("0x%064x", n) }
+	pipe := db.rdb.Pipeline()
+	flush := func() {
+		if _, err := pipe.Exec(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for n := range blocks {
+		pipe.ZAdd(ctx, db.Keys.Matured(), redis.Z{Score: float64(n), Member: fmt.Sprintf("0:0:0x%016x:%s:1:1:1:0", n, hash(n))})
+	}
+	pipe.HSet(ctx, db.Keys.Opening(), "*", "0:0:0:0")
+	flush()
+	bad, err := db.Balances(ctx, func(m Miner) {
+		i, err := strconv.ParseInt(m.Login[2:], 16, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		rest := int64(m.Balance + m.Paid)
+		for part := range parts {
+			amount := rest / int64(parts-part)
+			rest -= amount
+			n := (int(i) + part*blocks/parts) % blocks
+			pipe.HSet(ctx, db.Keys.Credits(uint64(n), hash(n)), m.Login, amount)
+		}
+		if pipe.Len() >= 1000 {
+			flush()
+		}
+	})
+	if err != nil || len(bad) > 0 {
+		b.Fatal(err, bad)
+	}
+	flush()
+}
+
+// BenchmarkAudit adds up 100,000 miners, 1,000,000 payments and 1,000,000 rewards.
 func BenchmarkAudit(b *testing.B) {
-	db := largePool(b, 100_000, 2)
+	db := largePool(b, 100_000, 10)
+	bringAll(b, db)
 	defer measurePeak(b)()
 	b.ReportAllocs()
 	for b.Loop() {
 		r, err := db.Audit(ctx)
-		if err != nil || !r.Clean() || r.Miners != 100_000 || r.History != 200_000 {
-			b.Fatalf("%+v, %v", r, err)
+		if err != nil || !r.Clean() || r.Miners != 100_000 || r.History != 1_000_000 {
+			b.Fatalf("%d findings, first %+v, %v", len(r.Findings), r.Findings[:min(len(r.Findings), 3)], err)
 		}
 	}
 }

@@ -338,16 +338,23 @@ func (db *DB) RoundShares(ctx context.Context, height uint64, nonce string) (map
 // fields reads a large hash that nobody changes, without blocking Redis.
 func (db *DB) fields(ctx context.Context, key string) (map[string]string, error) {
 	fields := map[string]string{}
+	err := db.eachField(ctx, key, func(field, value string) { fields[field] = value })
+	return fields, err
+}
+
+// eachField calls each with every field of a hash, in no order, and reads some at a
+// time. A field of one that changes meanwhile may come twice in a large hash.
+func (db *DB) eachField(ctx context.Context, key string, each func(field, value string)) error {
 	for cursor := uint64(0); ; {
 		page, next, err := db.rdb.HScan(ctx, key, cursor, "", scanChunk).Result()
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", key, err)
+			return fmt.Errorf("read %s: %w", key, err)
 		}
 		for i := 0; i+1 < len(page); i += 2 {
-			fields[page[i]] = page[i+1]
+			each(page[i], page[i+1])
 		}
 		if cursor = next; cursor == 0 {
-			return fields, nil
+			return nil
 		}
 	}
 }

@@ -121,6 +121,9 @@ func (a *auditor) totals() {
 		if m.balance < 0 && !a.overpaid[login] || m.pending < 0 || m.paid < 0 {
 			a.wrong("miner %s has something negative: %v", login, m)
 		}
+		if got, want := m.balance+m.pending+m.paid, b.brought[login]+o.balance; b.opening["*"] != "" && got != want {
+			a.wrong("miner %s has %d in all, his blocks brought %d", login, got, want)
+		}
 		if m.pending != s.rows+s.held+o.pending {
 			a.wrong("miner %s has %d pending, his rows and held payments %d", login, m.pending, s.rows+s.held+o.pending)
 		}

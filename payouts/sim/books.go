@@ -39,6 +39,7 @@ type books struct {
 	// credits are the unlocker's own rows: which rewards have been credited. They
 	// go back in time with the rest.
 	credits map[int]bool
+	brought map[string]util.Shannon // what they sum up to, by login
 	// counter is for the mistake of numbering the owners of the lock.
 	counter int
 }
@@ -49,8 +50,15 @@ func newBooks() *books {
 		hashes: map[common.Hash]string{}, inflight: map[string]uint64{}, finals: map[string]uint64{}, miners: map[string]money{},
 		pending: map[string]int64{}, all: map[string]int64{}, own: map[string]map[string]int64{}, rejects: map[string]string{},
 		skipped: map[string]string{}, opening: map[string]string{}, oldTx: map[string]string{}, credits: map[int]bool{},
+		brought: map[string]util.Shannon{},
 	}
 }
+
+// oneBlock is a matured block that brings everybody everything.
+const (
+	oneBlockHash = "0x0000000000000000000000000000000000000000000000000000000000000001"
+	oneBlock     = "0:0:0x0000000000000001:" + oneBlockHash + ":1:1:1:0"
+)
 
 // clone is a snapshot of the books.
 func (b *books) clone() *books {
@@ -59,6 +67,7 @@ func (b *books) clone() *books {
 	c.inflight, c.finals, c.miners = maps.Clone(b.inflight), maps.Clone(b.finals), maps.Clone(b.miners)
 	c.pending, c.all, c.rejects = maps.Clone(b.pending), maps.Clone(b.all), maps.Clone(b.rejects)
 	c.skipped, c.opening, c.oldTx, c.credits = maps.Clone(b.skipped), maps.Clone(b.opening), maps.Clone(b.oldTx), maps.Clone(b.credits)
+	c.brought = maps.Clone(b.brought)
 	c.nonces = make(map[common.Address]map[uint64]string, len(b.nonces))
 	for a, m := range b.nonces {
 		c.nonces[a] = maps.Clone(m)
@@ -107,6 +116,7 @@ func (b *books) credit(n int, login string, amount util.Shannon) {
 		return
 	}
 	b.credits[n] = true
+	b.brought[login] += amount
 	m := b.miners[login]
 	m.balance += amount
 	b.miners[login] = m
@@ -141,6 +151,10 @@ func (b *books) dump(k storage.Keys) map[string]map[string]string {
 	words(k.Rejects(), b.rejects)
 	words(k.Skipped(), b.skipped)
 	words(k.Opening(), b.opening)
+	for login, amount := range b.brought {
+		put(k.Matured(), oneBlock, "1")
+		put(k.Credits(1, oneBlockHash), login, amount.String())
+	}
 	words(k.PendingHashes(), b.oldTx)
 	scores(k.PaymentsPending(), b.pending)
 	scores(k.PaymentsAll(), b.all)

@@ -234,8 +234,8 @@ func (l *lease) OpenBooks(context.Context) error {
 		for login, m := range b.miners {
 			s := a.of(login)
 			total.balance, total.pending, total.paid = total.balance+m.balance, total.pending+m.pending, total.paid+m.paid
-			if d := [2]util.Shannon{m.pending - s.rows - s.held, m.paid - s.history}; d != [2]util.Shannon{} {
-				b.opening[login] = fmt.Sprintf("0:%d:%d:0", d[0], d[1])
+			if d := [3]util.Shannon{m.balance + m.pending + m.paid - b.brought[login], m.pending - s.rows - s.held, m.paid - s.history}; d != [3]util.Shannon{} {
+				b.opening[login] = fmt.Sprintf("%d:%d:%d:0", d[0], d[1], d[2])
 			}
 		}
 		for login, s := range a.miners {

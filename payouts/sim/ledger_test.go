@@ -225,6 +225,8 @@ func (w *twins) actions() map[string]func(*rapid.T) {
 			w.sim.books.credit(w.serial, l, a)
 			w.do(t, "HINCRBY", w.db.Keys.Miner(l), "balance", int64(a))
 			w.do(t, "HINCRBY", w.db.Keys.Finances(), "balance", int64(a))
+			w.do(t, "ZADD", w.db.Keys.Matured(), 1, oneBlock)
+			w.do(t, "HINCRBY", w.db.Keys.Credits(1, oneBlockHash), l, int64(a))
 		},
 		"init": func(t *rapid.T) {
 			chain, account := uint64(61), testAccount
