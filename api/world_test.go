@@ -89,7 +89,7 @@ func world(p *pool) {
 	p.book(eve, 900_000_000)
 	p.book(bob, 1_000_000_000)
 	l, err := p.db.Acquire(ctx, "payouts token", "", 0)
-	p.ok(err, l.Init(ctx, 61, common.HexToHash("0xd4e5"), account, 7, now-1000))
+	p.ok(err, l.Init(ctx, 61, common.HexToHash("0xd4e5"), account, 7, 7, now-1000))
 	pay := func(nonce uint64, login string, amount util.Shannon, age int64) *storage.Payment {
 		return &storage.Payment{ID: fmt.Sprintf("%d-id", nonce), Kind: storage.ToMiner, Login: login, Amount: amount, Time: now - age, State: storage.Signed,
 			Account: account, Nonce: nonce, To: common.HexToAddress(login), Value: amount.Wei(), Gas: 21000,

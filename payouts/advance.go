@@ -108,7 +108,7 @@ func (t *turn) act(ctx context.Context) error {
 		case voidForeign:
 			// The miner may have been paid by it.
 			var owed *Halt
-			if err = t.accountFor(ctx, &f.Stranger.Transaction); err == nil {
+			if err = t.accountFor(ctx, &f.Stranger.Transaction, p); err == nil {
 				err = t.void(ctx, p, storage.NonceForeign(f.Stranger.Hash),
 					fmt.Sprintf("nonce %d was used by transaction %s, which is not ours", p.Nonce, f.Stranger.Hash), "")
 			} else if errors.As(err, &owed) {
@@ -411,7 +411,7 @@ func (t *turn) reopen(ctx context.Context, id string) (done *storage.Payment, er
 		case errors.Is(err, rpc.ErrNotFound): // gone with its block
 		case err != nil:
 			return nil, fmt.Errorf("look up transaction %s: %w", p.Hash, err)
-		case tx.Nonce != p.Nonce:
+		case tx.From != p.Account || tx.Nonce != p.Nonce:
 			return p, nil
 		}
 	}

@@ -71,6 +71,7 @@ type Payer struct {
 	resolving   bool                  // RESOLVE_PAYOUT=1
 	patience    time.Duration         // of a session; 0 has no end
 	said        string                // the last complaint, so that it is made once
+	lockFree    bool                  // when the present turn began
 	blocked     map[string]string     // logins whose payment the journal knows and the ledger refuses
 	givenUp     map[string]VoidRecord // by payment: journalled, but not in the ledger yet
 	asideSaid   map[string]string     // by payment: why it is set aside
@@ -230,6 +231,7 @@ func (p *Payer) failed(err error) error {
 		return err
 	}
 	p.replayed = false
+	clear(p.ours) // what was learned of a nonce may not have been acted on
 	return err
 }
 

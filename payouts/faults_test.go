@@ -474,6 +474,7 @@ func TestAnUnaccountedPaymentToAMinerWeOweStopsTheSession(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("halted by %v, want %q", err, want)
 	}
+	p.chain.Mine(3)
 	payer, stop := p.start()
 	if err := payer.RecordByHand(context.Background(), hash); err != nil {
 		t.Fatal(err)

@@ -122,12 +122,17 @@ func (t *turn) findStranger(ctx context.Context, p *storage.Payment) error {
 	if slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == tx.Hash }) {
 		return nil // ours; the node has no receipt of it yet
 	}
+	owner, err := t.ledger.PaymentByHash(ctx, tx.Hash)
+	if err != nil {
+		return err
+	}
 	// Nothing is believed of a ledger that has gone back since it was read.
 	if err := t.lease.Verify(ctx); err != nil {
 		return err
 	}
 	last := p.Last()
 	switch {
+	case owner != "" && owner != p.ID: // an operator has said what it is
 	case last.Hash == (common.Hash{}) && matches(p, tx):
 		// The node signed and sent it, and its reply was lost.
 		last.Hash = tx.Hash
@@ -164,7 +169,7 @@ func (t *turn) searchFrom(p *storage.Payment) uint64 {
 func (t *turn) findForeign(ctx context.Context) error {
 	for _, p := range t.open {
 		if s := t.strangers[p.ID]; s != nil {
-			if err := t.accountFor(ctx, &s.Transaction); err != nil {
+			if err := t.accountFor(ctx, &s.Transaction, p); err != nil {
 				return err
 			}
 		}
@@ -186,8 +191,8 @@ func (t *turn) findForeign(ctx context.Context) error {
 }
 
 // accountFor makes sure that a transaction which is not ours paid nobody whom
-// we still owe.
-func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
+// we still owe. What instead, if any, is credited back with because of it, is owed.
+func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction, instead *storage.Payment) error {
 	if tx.To == nil || tx.Value.Sign() == 0 {
 		return nil
 	}
@@ -201,11 +206,14 @@ func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction) error {
 	}
 	if owner != "" {
 		ps, err := t.ledger.Payments(ctx, owner)
-		if err != nil || ps[0].State != storage.Void {
+		if err != nil || !ps[0].NotBy(tx.Hash) {
 			return err // it is booked as what it is
 		}
 	}
 	var owed util.Shannon
+	if instead != nil && instead.State == storage.Sent && instead.To == *tx.To {
+		owed = instead.Amount // which is in paid now
+	}
 	for _, m := range logins {
 		if booked, err := t.booked(ctx, m.Login, tx.Hash); err != nil || booked {
 			return err
@@ -305,6 +313,12 @@ func (t *turn) fillDeadNonces(ctx context.Context) error {
 		if t.deadSince[n] == 0 {
 			t.deadSince[n] = t.view.Head.Number
 		}
+		if waiting, err := t.waitsAt(ctx, n, at[n]); err != nil || waiting {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if strings.HasPrefix(bound[n], "foreign:") && !deep(t.deadSince[n], t.cfg.Confirmations, t.view.Head.Number) {
 			continue
 		}
@@ -329,6 +343,22 @@ func (t *turn) fillDeadNonces(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// waitsAt says whether the transaction by which somebody made a payment by hand has
+// the payment's own nonce, and waits in the node's pool.
+func (t *turn) waitsAt(ctx context.Context, nonce uint64, p *storage.Payment) (bool, error) {
+	if p == nil || !p.Last().ByHand {
+		return false, nil
+	}
+	tx, err := t.chain.TransactionByHash(ctx, p.Last().Hash)
+	if errors.Is(err, rpc.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up transaction %s: %w", p.Last().Hash, err)
+	}
+	return tx.From == t.account && tx.Nonce == nonce, nil
 }
 
 func (t *turn) fill(ctx context.Context, nonce uint64, bound string, replaces *storage.Payment) error {

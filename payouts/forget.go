@@ -31,6 +31,10 @@ func (t *turn) sayLost(p *storage.Payment) {
 // be mined.
 func (p *Payer) Forget(ctx context.Context, id string) error {
 	return p.hold(ctx, func(t *turn) error {
+		// What a node that is cut off does not show proves nothing.
+		if err := t.checkNode(ctx); err != nil {
+			return err
+		}
 		var halted *Halt
 		if err := t.advance(ctx); err != nil && !errors.As(err, &halted) {
 			return err
@@ -44,7 +48,7 @@ func (p *Payer) Forget(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := t.accountFor(ctx, instead); err != nil {
+		if err := t.accountFor(ctx, instead, lost); err != nil {
 			return err
 		}
 		return t.void(ctx, lost, storage.NonceForeign(instead.Hash), fmt.Sprintf("transaction %s, which was made by hand, was never mined", lost.Last().Hash), "")

@@ -33,6 +33,7 @@ func (p *pool) settleUnaccounted(verb func(*Payer, common.Hash) error) {
 		}
 		_, rest, _ := strings.Cut(err.Error(), "unaccounted transaction ")
 		hash, _, _ := strings.Cut(rest, " ")
+		p.chain.Mine(int(p.cfg.Confirmations)) // the verbs want to be sure
 		payer, stop := p.start()
 		err = verb(payer, common.HexToHash(hash))
 		stop()
@@ -413,6 +414,7 @@ func TestARefusedRecordIsNotInTheJournal(t *testing.T) {
 	p.credit(login(2), coin)
 	hash := p.include(1, address(login(2)), coin)
 	p.redis.CLI(t, fmt.Sprintf(`ZADD "eth:payments:all" 1700000000 %s:%s:%d`, hash, login(2), coin-1))
+	p.chain.Mine(3)
 	payer, stop := p.start()
 	defer stop()
 	if err := record(payer, hash); !errors.Is(err, storage.ErrConflict) {

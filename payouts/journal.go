@@ -69,6 +69,8 @@ type ByHandRecord struct {
 	Amount util.Shannon `json:"amount"`
 	Hash   common.Hash  `json:"hash"`
 	Time   int64        `json:"time"`
+	// Typed says that it was found in the history as a person had typed it.
+	Typed bool `json:"typed,omitempty"`
 }
 
 // ActRecord is what an operator said, and which of all acts it is, from 0.

@@ -222,8 +222,8 @@ func (l cutLease) Resync(ctx context.Context) error {
 	return look(l.k, "Resync", func() error { return l.Lease.Resync(ctx) })
 }
 
-func (l cutLease) Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first uint64, now int64) error {
-	return write(l.k, "Init", func() error { return l.Lease.Init(ctx, chainID, genesis, account, first, now) })
+func (l cutLease) Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first, next uint64, now int64) error {
+	return write(l.k, "Init", func() error { return l.Lease.Init(ctx, chainID, genesis, account, first, next, now) })
 }
 
 func (l cutLease) OpenBooks(ctx context.Context) error {

@@ -2,6 +2,7 @@ package payouts
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -11,7 +12,6 @@ import (
 // when to pay nobody.
 type Orders interface {
 	Acts(ctx context.Context, n int64) ([]storage.Act, error)
-	ActCount(ctx context.Context) (int64, error)
 	ControlAgain(ctx context.Context, n int64, a storage.Act) error
 	Holds(ctx context.Context) (map[string]storage.Act, error)
 }
@@ -22,25 +22,47 @@ func (t *turn) heed(ctx context.Context) error {
 	if t.orders == nil {
 		return nil
 	}
-	count, err := t.orders.ActCount(ctx)
-	if err != nil {
-		return err
-	}
 	if !t.actsRead {
+		var err error
 		if t.acts, err = t.journalledActs(); err != nil {
 			return err
 		}
 	}
-	if !t.actsRead || int(count) != len(t.acts) {
+	news, err := t.news(ctx)
+	if err != nil {
+		return err
+	}
+	if !t.actsRead || news {
 		if err := t.hear(ctx); err != nil {
 			return err
 		}
 		t.actsRead = true
 	}
-	if t.holds, err = t.orders.Holds(ctx); err != nil {
+	if err := t.readHolds(ctx); err != nil {
 		return err
 	}
 	t.meta, err = t.ledger.Meta(ctx)
+	return err
+}
+
+// news says whether Redis has another list than we: its end is not ours.
+func (t *turn) news(ctx context.Context) (bool, error) {
+	last := max(0, len(t.acts)-1)
+	said, err := t.orders.Acts(ctx, int64(last))
+	return !slices.Equal(said, t.acts[last:]), err
+}
+
+// readHolds reads whom not to pay. Who is held by what cannot be read is held.
+func (t *turn) readHolds(ctx context.Context) error {
+	holds, err := t.orders.Holds(ctx)
+	if errors.Is(err, storage.ErrMalformed) {
+		if t.asideSaid["holds"] != err.Error() {
+			t.asideSaid["holds"] = err.Error()
+			t.log.Error("a hold cannot be read; release the miner, and hold him again if he is not to be paid", "err", err)
+		}
+		err = nil
+	}
+	t.holds = holds
 	return err
 }
 
@@ -66,9 +88,18 @@ func (t *turn) hear(ctx context.Context) error {
 	if same < len(t.acts) {
 		// Somebody spoke after Redis went back and before payouts looked. What he
 		// said is newer.
+		newer := said[same:]
 		for _, a := range t.acts[same:] {
-			t.log.Error("redis has forgotten what an operator said, and others have spoken since; say it again if it still holds",
-				"verb", a.Verb, "login", a.Login, "user", a.User, "reason", a.Reason)
+			if slices.ContainsFunc(newer, func(b storage.Act) bool { return b.Login == a.Login && b.Verb != storage.ActNote }) || a.Verb == storage.ActNote {
+				t.log.Error("redis has forgotten what an operator said, and others have spoken since; say it again if it still holds",
+					"verb", a.Verb, "login", a.Login, "user", a.User, "reason", a.Reason)
+				continue
+			}
+			t.log.Warn("redis had forgotten what an operator said", "verb", a.Verb, "login", a.Login, "user", a.User, "reason", a.Reason)
+			if err := t.orders.ControlAgain(ctx, int64(len(said)), a); err != nil {
+				return err
+			}
+			said = append(said, a)
 		}
 	}
 	var records []Record

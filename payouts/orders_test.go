@@ -84,17 +84,27 @@ func TestWhatAnOperatorSaidSurvivesAnOlderSnapshot(t *testing.T) {
 	p.audit()
 }
 
+// TestWhoSpeaksAfterARestoreIsHeard: what he says is newer, and of what he does not
+// speak is as it was.
 func TestWhoSpeaksAfterARestoreIsHeard(t *testing.T) {
 	p := newPool(t)
 	p.mustSession()
 	before := p.redis.Snapshot()
+	p.say(storage.Act{Verb: storage.ActHold, Login: login(2), Reason: "a doubt"})
 	p.say(storage.Act{Verb: storage.ActPause, Reason: "moving house"})
 	_, err := p.session()
 	wantHalt(t, err, HaltPaused)
 	p.redis.Restore(before)
 	p.say(storage.Act{Verb: storage.ActHold, Login: login(1), Reason: "stolen address"})
+	p.say(storage.Act{Verb: storage.ActRelease, Login: login(2)})
 	p.credit(login(1), coin)
-	p.mustSession()
-	p.wantReceived(login(1), 0)
+	p.credit(login(2), coin)
+	_, err = p.session()
+	wantHalt(t, err, HaltPaused)
 	p.wantLog("others have spoken since")
+	p.say(storage.Act{Verb: storage.ActResume})
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(1), 0)
+	p.wantReceived(login(2), coin)
 }

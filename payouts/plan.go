@@ -53,8 +53,7 @@ func (p *Payer) Plan(ctx context.Context) (Plan, error) {
 	}
 	pl.InFlight = t.unmined()
 	if t.orders != nil {
-		var err error
-		if t.holds, err = t.orders.Holds(ctx); err != nil {
+		if err := t.readHolds(ctx); err != nil {
 			return pl, err
 		}
 	}
@@ -99,7 +98,7 @@ func (t *turn) wouldAccount(ctx context.Context) error {
 		if err != nil || tx == nil {
 			return err
 		}
-		if err := t.accountFor(ctx, tx); err != nil {
+		if err := t.accountFor(ctx, tx, nil); err != nil {
 			return err
 		}
 	}
@@ -232,7 +231,9 @@ func ReadStatus(ctx context.Context, db *storage.DB) (Status, error) {
 	if s.Rejects, err = db.Rejects(ctx); err != nil {
 		return s, err
 	}
-	if s.Holds, err = db.Holds(ctx); err != nil {
+	if s.Holds, err = db.Holds(ctx); errors.Is(err, storage.ErrMalformed) {
+		s.Bad = append(s.Bad, err)
+	} else if err != nil {
 		return s, err
 	}
 	s.Totals, err = db.Finances(ctx)

@@ -39,7 +39,7 @@ type Ledger interface {
 type Lease interface {
 	Step() uint64
 	Resync(ctx context.Context) error
-	Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first uint64, now int64) error
+	Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first, next uint64, now int64) error
 	OpenBooks(ctx context.Context) error
 	Open(ctx context.Context, bound string, ps ...*storage.Payment) []error
 	Verify(ctx context.Context, ps ...*storage.Payment) error

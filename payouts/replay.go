@@ -150,6 +150,13 @@ func (t *turn) putBack(ctx context.Context, records []Record) (int, error) {
 			known[id] = k
 		case r.ByHand != nil:
 			b := r.ByHand
+			if b.Typed {
+				if there, err := t.booked(ctx, b.Login, b.Hash); err != nil {
+					return put, err
+				} else if there {
+					continue
+				}
+			}
 			err = t.lease.Record(ctx, b.Login, b.Amount, b.Hash, b.Time)
 			if errors.Is(err, storage.ErrConflict) {
 				t.log.Error("a payment made by hand cannot be put back", "login", b.Login, "tx", b.Hash, "err", err)
@@ -159,7 +166,7 @@ func (t *turn) putBack(ctx context.Context, records []Record) (int, error) {
 		default:
 			continue
 		}
-		if errors.Is(err, storage.ErrConflict) {
+		if errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrMalformed) {
 			t.log.Error("a record of the journal cannot be put back until its rows are mended", "payment", id, "err", err)
 			if r.Payment != nil && r.Payment.Kind == storage.ToMiner {
 				t.blocked[r.Payment.Login] = err.Error() // his balance may still hold what was paid
@@ -213,13 +220,20 @@ func (t *turn) putBackVoid(ctx context.Context, r *VoidRecord) error {
 	return err
 }
 
-// journalledNonce is the lowest nonce the journal knows of.
-func (p *Payer) journalledNonce() (nonce uint64, found bool, err error) {
+// nonces are the lowest and the highest of some.
+type nonces struct{ first, last uint64 }
+
+// journalledNonces are those that the journal knows of.
+func (p *Payer) journalledNonces() (n nonces, found bool, err error) {
 	err = p.journal.Replay(func(r Record) error {
-		if r.Payment != nil && (!found || r.Payment.Nonce < nonce) {
-			nonce, found = r.Payment.Nonce, true
+		switch {
+		case r.Payment == nil:
+		case !found:
+			n, found = nonces{r.Payment.Nonce, r.Payment.Nonce}, true
+		default:
+			n = nonces{min(n.first, r.Payment.Nonce), max(n.last, r.Payment.Nonce)}
 		}
 		return nil
 	})
-	return nonce, found, err
+	return n, found, err
 }

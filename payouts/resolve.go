@@ -418,7 +418,17 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		case owner == storage.Ignored:
 			return fmt.Errorf("transaction %s was said to be no payout before", tx)
 		case owner != "" && owner != storage.Recorded:
-			return fmt.Errorf("transaction %s is payment %s of the pool, which is booked already", tx, owner)
+			ps, err := t.ledger.Payments(ctx, owner)
+			if err != nil {
+				return err
+			}
+			if !ps[0].NotBy(tx) {
+				return fmt.Errorf("transaction %s is payment %s of the pool, which is booked already", tx, owner)
+			}
+		}
+		if depth := t.view.Head.Number + 1 - *found.BlockNumber; !deep(*found.BlockNumber, t.cfg.Confirmations, t.view.Head.Number) {
+			return fmt.Errorf("transaction %s is in block %d, which is %d blocks deep; %d are wanted, lest a reorganisation undo it; try again then",
+				tx, *found.BlockNumber, depth, t.cfg.Confirmations)
 		}
 		if failed, err := t.failed(ctx, tx); err != nil {
 			return err
@@ -479,6 +489,18 @@ func (t *turn) ownTransaction(ctx context.Context, tx common.Hash) (rpc.Transact
 	}
 	if found.BlockNumber == nil {
 		return rpc.Transaction{}, fmt.Errorf("transaction %s is not in a block yet", tx)
+	}
+	if err := t.look(ctx); err != nil {
+		return rpc.Transaction{}, err
+	}
+	open, _, err := t.ledger.Inflight(ctx)
+	if err != nil {
+		return rpc.Transaction{}, err
+	}
+	for _, p := range open {
+		if p.Kind == storage.ToMiner && p.Nonce == found.Nonce && p.To == addressOf(found.To) && p.Value.Cmp(found.Value) == 0 {
+			return rpc.Transaction{}, fmt.Errorf("transaction %s makes payment %s, at its own nonce: start payouts, which take it for theirs", tx, p.ID)
+		}
 	}
 	return found, nil
 }

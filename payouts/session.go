@@ -191,6 +191,9 @@ func (t *turn) list(ctx context.Context, s *session) error {
 }
 
 func (s *session) skip(login, reason, why string) {
+	if slices.ContainsFunc(s.Skipped, func(k Skip) bool { return k.Login == login && k.Reason == reason }) {
+		return
+	}
 	s.Skipped = append(s.Skipped, Skip{Login: login, Reason: reason, Why: why})
 }
 
@@ -433,6 +436,8 @@ func (t *turn) progress(ctx context.Context, s *session) {
 		case o != nil && o.Nonce >= t.view.Nonce && o.State != storage.Held:
 			s.InFlight++
 		case t.wasVoided(id), t.strangers[id] != nil, m != nil && !m.Success:
+		case o != nil && o.State == storage.Held && m == nil:
+			s.skip(p.Login, ReasonHeld, "the pending row of his payment was removed by hand")
 		default:
 			s.Paid++
 			s.Amount += p.Amount

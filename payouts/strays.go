@@ -111,7 +111,7 @@ func (t *turn) madeElsewhere(ctx context.Context, nonces []uint64, bound map[uin
 			unsettled[p.Nonce] = true
 		case err != nil:
 			return nil, fmt.Errorf("look up transaction %s: %w", p.Last().Hash, err)
-		case tx.Nonce != p.Nonce:
+		case tx.From != t.account || tx.Nonce != p.Nonce: // another wallet's nonces are its own
 			elsewhere[p.Nonce] = p
 		}
 	}
@@ -161,7 +161,10 @@ func (t *turn) claim(ctx context.Context, s stray) error {
 			t.log.Error("a payment that was made by hand was made by its own transaction as well", "payment", s.was, "tx", tx.Hash, "byHand", s.made[len(s.made)-1].Hash)
 		}
 	}
-	if err := t.accountFor(ctx, tx); err != nil {
+	if err := t.accountFor(ctx, tx, nil); err != nil {
+		return err
+	}
+	if err := t.keepTyped(ctx, tx); err != nil {
 		return err
 	}
 	was := ""
@@ -176,5 +179,34 @@ func (t *turn) claim(ctx context.Context, s stray) error {
 			"to", addressOf(tx.To), "valueWei", tx.Value)
 	}
 	t.meta.NextNonce = max(t.meta.NextNonce, s.nonce+1)
+	return nil
+}
+
+// keepTyped writes a payment that somebody made by hand, and typed into the history
+// as the manual says, into the journal: from there it comes back when Redis forgets
+// it.
+func (t *turn) keepTyped(ctx context.Context, tx *rpc.Transaction) error {
+	if tx.To == nil {
+		return nil
+	}
+	logins, err := t.loginsOf(ctx, *tx.To)
+	if err != nil {
+		return err
+	}
+	for _, m := range logins {
+		rows, err := t.ledger.History(ctx, m.Login, 0)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(rows, func(r storage.Paid) bool { return r.Hash == tx.Hash })
+		if i < 0 {
+			continue
+		}
+		owner, err := t.ledger.PaymentByHash(ctx, tx.Hash)
+		if err != nil || owner != "" || rows[i].Amount <= 0 { // the journal has it
+			return err
+		}
+		return t.journal.Append(Record{ByHand: &ByHandRecord{Login: m.Login, Amount: rows[i].Amount, Hash: tx.Hash, Time: rows[i].Time, Typed: true}})
+	}
 	return nil
 }

@@ -74,6 +74,11 @@ func (p *Payer) begin(ctx context.Context) (*turn, error) {
 
 func (p *Payer) acquire(ctx context.Context) (Lease, error) {
 	token := p.owner.String()
+	holder, err := p.ledger.LockValue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.lockFree = holder == ""
 	lease, err := p.ledger.Acquire(ctx, token, "", p.known)
 	var held *storage.HeldError
 	if !errors.As(err, &held) {
@@ -127,8 +132,11 @@ func (t *turn) prepare(ctx context.Context) error {
 		t.replayed = false // another process was at work, with a journal of its own perhaps
 	}
 	if meta.ChainID == 0 && t.resolving {
-		// The ledger begins with the next normal start.
-		return nil
+		// The ledger begins with the next normal start, unless Redis has only
+		// forgotten it.
+		if _, journalled, err := t.journalledNonces(); err != nil || !journalled {
+			return err
+		}
 	}
 	if meta.ChainID == 0 || meta.Account != t.account {
 		if err := t.firstUse(ctx, meta); err != nil {
@@ -142,19 +150,30 @@ func (t *turn) prepare(ctx context.Context) error {
 		t.replayed = true
 	}
 	t.meta, err = t.ledger.Meta(ctx)
+	if err != nil {
+		return err
+	}
 	t.halted = t.meta.Halt != ""
-	return err
+	if t.halted && t.lockFree {
+		// Halted payouts keep the lock; only a person takes it away, as the last
+		// step of the manual's procedure.
+		t.log.Warn("the payments lock was deleted by hand; payouts go on", "halt", t.meta.Halt)
+		t.halted, t.meta.Halt = false, ""
+		return t.lease.Note(ctx, "halt", "")
+	}
+	return nil
 }
 
 // firstUse binds the ledger to the chain and the account. The first nonce is
 // the journal's when Redis forgot it, else the chain's, provided that nothing
 // of the account is on its way and no older pool left a debit unresolved.
 func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
-	first, journalled, err := t.journalledNonce()
+	journalled, known, err := t.journalledNonces()
 	if err != nil {
 		return err
 	}
-	if !journalled {
+	first := journalled.first
+	if !known {
 		if err := t.checkNode(ctx); err != nil {
 			return err
 		}
@@ -164,12 +183,16 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 		if first, err = t.firstNonce(ctx); err != nil {
 			return err
 		}
-		if err := t.lease.OpenBooks(ctx); err != nil {
-			return err
-		}
+	}
+	if err := t.lease.OpenBooks(ctx); err != nil {
+		return err
+	}
+	next, err := t.nextNonce(ctx, first, journalled.last)
+	if err != nil {
+		return err
 	}
 	h := t.journal.Header()
-	if err := t.lease.Init(ctx, h.ChainID, h.Genesis, t.account, first, t.clock.Now().Unix()); err != nil {
+	if err := t.lease.Init(ctx, h.ChainID, h.Genesis, t.account, first, next, t.clock.Now().Unix()); err != nil {
 		if errors.Is(err, storage.ErrConflict) && meta.ChainID != 0 {
 			return halt(HaltChain, "payouts.address changed from %s to %s: %w; let the old account's payments become final first", meta.Account, t.account, err)
 		}
@@ -177,6 +200,23 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 	}
 	t.log.Info("the ledger begins", "account", t.account.Hex(), "chainId", h.ChainID, "firstNonce", first)
 	return nil
+}
+
+// nextNonce is the one after all that Redis still has of the account, which may have
+// been ours before, and the first one when it has none.
+func (t *turn) nextNonce(ctx context.Context, first, last uint64) (uint64, error) {
+	if last < first {
+		return first, nil
+	}
+	bound, err := t.ledger.NoncesFrom(ctx, t.account, first, last+1)
+	if err != nil {
+		return 0, err
+	}
+	next := first
+	for n := range bound {
+		next = max(next, n+1)
+	}
+	return next, nil
 }
 
 func (t *turn) firstNonce(ctx context.Context) (uint64, error) {

@@ -196,9 +196,9 @@ func TestAuditCountsARowThatWasPutBackOnce(t *testing.T) {
 func TestAuditAllowsNoncesOfATimeBefore(t *testing.T) {
 	b := newBooks(t)
 	final(b)
-	b.ok(b.lease.Init(ctx, 61, genesis, common.HexToAddress("0x02"), 0, later))
+	b.ok(b.lease.Init(ctx, 61, genesis, common.HexToAddress("0x02"), 0, 0, later))
 	b.clean()
-	b.ok(b.lease.Init(ctx, 61, genesis, account, 20, later))
+	b.ok(b.lease.Init(ctx, 61, genesis, account, 20, 20, later))
 	b.clean()
 	b.open(pay(20, bob, 1))
 	b.clean()

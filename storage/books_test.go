@@ -72,7 +72,7 @@ func (b *books) begin() {
 	b.credit(alice, 1000)
 	b.credit(bob, 500)
 	b.lease = b.acquire(0)
-	b.ok(b.lease.Init(ctx, 61, genesis, account, first, opened))
+	b.ok(b.lease.Init(ctx, 61, genesis, account, first, first, opened))
 }
 
 func (b *books) acquire(known uint64) *Lease {

@@ -87,12 +87,18 @@ func (db *DB) ActCount(ctx context.Context) (int64, error) {
 }
 
 // Holds reads who is not to be paid, and why, by login as stored. What cannot be
-// read is an ErrMalformed beside the rest.
+// read is an ErrMalformed beside the rest, and held as well.
 func (db *DB) Holds(ctx context.Context) (map[string]Act, error) {
 	key := db.Keys.Holds()
 	m, err := db.rdb.HGetAll(ctx, key).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	return jsonFields[Act](key, m)
+	holds, err := jsonFields[Act](key, m)
+	for login := range m {
+		if _, ok := holds[login]; !ok {
+			holds[login] = Act{Verb: ActHold, Login: login} // whatever it says, it says that
+		}
+	}
+	return holds, err
 }

@@ -180,10 +180,11 @@ func (l *Lease) Resync(ctx context.Context) error {
 
 // Init binds the ledger to a chain and an account when it is first used, or to
 // another account when nothing of the old one is open. first is the account's
-// next nonce; now is in unix seconds.
-func (l *Lease) Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first uint64, now int64) error {
+// next nonce, next the one to bind next, which is higher for an account that comes
+// back; now is in unix seconds.
+func (l *Lease) Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first, next uint64, now int64) error {
 	return l.one(ctx, call{"initialise the ledger", initScript, []string{l.db.Keys.Inflight()},
-		[]any{chainID, genesis.Hex(), account.Hex(), first, now}})
+		[]any{chainID, genesis.Hex(), account.Hex(), first, next, now}})
 }
 
 // Note writes fields of the ledger's own row, in pairs; an empty value removes
@@ -357,12 +358,14 @@ func (l *Lease) Hold(ctx context.Context, p *Payment, why string) error {
 	return l.hold(ctx, p, Held, why)
 }
 
-// Unhold takes it up again, because the pending row was put back.
+// Unhold takes it up again, because the pending row was put back. It is [ErrConflict]
+// when the amount is pending no more, unless nothing of the payment is out.
 func (l *Lease) Unhold(ctx context.Context, p *Payment) error { return l.hold(ctx, p, Signed, "") }
 
 func (l *Lease) hold(ctx context.Context, p *Payment, to State, why string) error {
 	return l.one(ctx, call{"mark payment " + p.ID + " as " + string(to), holdScript,
-		[]string{l.db.Keys.Payment(p.ID), l.db.Keys.PaymentsPending()}, []any{p.ID, string(to), p.Login, p.Amount.String(), why}})
+		[]string{l.db.Keys.Payment(p.ID), l.db.Keys.PaymentsPending(), l.db.Keys.Miner(p.Login)},
+		[]any{p.ID, string(to), p.Login, p.Amount.String(), why, p.AllRefused()}})
 }
 
 // Foreign writes down a transaction of the account that is not ours. was is the
@@ -413,7 +416,7 @@ func (l *Lease) PaidOld(ctx context.Context, r PendingRow, tx common.Hash, now i
 func (l *Lease) oldRow(ctx context.Context, r PendingRow, hash string, now int64) error {
 	k := l.db.Keys
 	return l.one(ctx, call{"settle pending row " + r.Row(), oldRowScript,
-		[]string{k.Miner(r.Login), k.Finances(), k.PaymentsPending(), k.PaymentsAll(), k.Payments(r.Login), k.PendingNonces(), k.PendingHashes()},
+		[]string{k.Miner(r.Login), k.Finances(), k.PaymentsPending(), k.PaymentsAll(), k.Payments(r.Login), k.PendingNonces(), k.PendingHashes(), k.Hashes()},
 		[]any{r.Login, r.Amount.String(), hash, now}})
 }
 
@@ -431,9 +434,23 @@ func (l *Lease) Recordable(ctx context.Context, login string, amount util.Shanno
 
 func (l *Lease) record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64, ask bool) error {
 	k := l.db.Keys
+	owner, err := l.db.PaymentByHash(ctx, tx)
+	if err != nil {
+		return err
+	}
+	given := "" // up, so that the transaction is not what made it
+	if owner != "" && owner != Recorded && owner != Ignored {
+		ps, err := l.db.Payments(ctx, owner)
+		if err != nil {
+			return err
+		}
+		if ps[0].NotBy(tx) {
+			given = owner
+		}
+	}
 	return l.one(ctx, call{"record transaction " + tx.Hex(), recordScript,
 		[]string{k.Miner(login), k.Finances(), k.PaymentsAll(), k.Payments(login), k.Hashes()},
-		[]any{login, amount.String(), tx.Hex(), now, ask}})
+		[]any{login, amount.String(), tx.Hex(), now, ask, given}})
 }
 
 // Ignored is what a transaction belongs to that the operator knows for no payout.

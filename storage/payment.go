@@ -125,6 +125,12 @@ func (p *Payment) CostWei() *big.Int {
 	return fee.Add(fee, p.Value)
 }
 
+// NotBy says of a transaction that is one of the attempts whether the payment is
+// provably not made by it: it was given up, or is final by another one.
+func (p *Payment) NotBy(tx common.Hash) bool {
+	return p.State == Void || p.State == Final && p.Hash != tx
+}
+
 // AllRefused says that every attempt was definitively refused by every node it
 // was ever offered to, so that nothing of this payment is out.
 func (p *Payment) AllRefused() bool {

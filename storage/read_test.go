@@ -171,7 +171,7 @@ func TestMinersAreFoundUnderEveryPrefix(t *testing.T) {
 		// All of a verb's keys have the prefix, and with it the hash tag.
 		db.rdb.AddHook(watch)
 		l, err := db.Acquire(ctx, token, "", 0)
-		b.ok(err, l.Init(ctx, 61, genesis, account, first, opened))
+		b.ok(err, l.Init(ctx, 61, genesis, account, first, first, opened))
 		b.ok(l.Open(ctx, "", pay(7, upper, 50))...)
 		b.ok(l.Sent(ctx, later, pay(7, upper, 50))...)
 		for _, key := range watch.seen() {

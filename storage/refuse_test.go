@@ -103,7 +103,7 @@ func TestVerbsRefuseWhatContradictsTheLedger(t *testing.T) {
 		{"record our own transaction", open, func(l *Lease) error { return l.Record(ctx, bob, 300, hash(7, 1), later) }, "belongs to payment 7-id"},
 		{"record nothing", func() {}, func(l *Lease) error { return l.Record(ctx, bob, 0, byHand, later) }, "amount 0 is not above zero"},
 		{"record what an old row was paid by", func() { b.oldDebit(alice, 5); b.ok(b.lease.PaidOld(ctx, PendingRow{alice, 5, opened}, old, later)) }, func(l *Lease) error { return l.Record(ctx, alice, 7, old, later) }, "is in the history"},
-		{"another account while payments are open", open, func(l *Lease) error { return l.Init(ctx, 61, genesis, elsewhere, 0, later) }, "still has open payments"},
+		{"another account while payments are open", open, func(l *Lease) error { return l.Init(ctx, 61, genesis, elsewhere, 0, 0, later) }, "still has open payments"},
 		{"open the books over something else", func() { b.putType(b.db.Keys.Opening(), "string") }, func(l *Lease) error { return l.OpenBooks(ctx) }, "eth:payments:opening is a string"},
 		{"a note of half a pair", func() {}, func(l *Lease) error { return l.Note(ctx, "halt", "x", "heartbeat") }, "field heartbeat has no value"},
 	} {

@@ -375,16 +375,16 @@ var verbs = []verb{
 	},
 	{
 		name: "init", given: func(b *books) { b.do("DEL", b.db.Keys.Meta()); b.lease = b.acquire(0) }, then: [3]util.Shannon{1000, 0, 0},
-		do: func(b *books, l *Lease) error { return l.Init(ctx, 61, genesis, account, first, opened) },
+		do: func(b *books, l *Lease) error { return l.Init(ctx, 61, genesis, account, first, first, opened) },
 		others: map[string]func(*Lease) error{
-			"chain":   func(l *Lease) error { return l.Init(ctx, 1, genesis, account, first, opened) },
-			"genesis": func(l *Lease) error { return l.Init(ctx, 61, block, account, first, opened) },
+			"chain":   func(l *Lease) error { return l.Init(ctx, 1, genesis, account, first, first, opened) },
+			"genesis": func(l *Lease) error { return l.Init(ctx, 61, block, account, first, first, opened) },
 		},
 	},
 	{
 		name: "init with another account", given: nothing, then: [3]util.Shannon{1000, 0, 0},
 		do: func(b *books, l *Lease) error {
-			return l.Init(ctx, 61, genesis, common.HexToAddress("0x02"), 0, later)
+			return l.Init(ctx, 61, genesis, common.HexToAddress("0x02"), 0, 0, later)
 		},
 	},
 	{

@@ -236,7 +236,7 @@ func (w *twins) actions() map[string]func(*rapid.T) {
 			if seldom(t, "another account") {
 				account[0]++
 			}
-			w.one(t, "init", func(l payouts.Lease) error { return l.Init(ctx, chain, genesis, account, 7, opened) })
+			w.one(t, "init", func(l payouts.Lease) error { return l.Init(ctx, chain, genesis, account, 7, 7, opened) })
 		},
 		"open the books": func(t *rapid.T) { w.one(t, "openbooks", func(l payouts.Lease) error { return l.OpenBooks(ctx) }) },
 		"open": func(t *rapid.T) {

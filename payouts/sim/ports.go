@@ -218,8 +218,8 @@ func (l tiredLease) Verify(ctx context.Context, ps ...*storage.Payment) error {
 	return do(l.p, l.p.redis(), "Verify", func() error { return l.l.Verify(ctx, ps...) })
 }
 
-func (l tiredLease) Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first uint64, now int64) error {
-	return do(l.p, l.p.redis(), "Init", func() error { return l.l.Init(ctx, chainID, genesis, account, first, now) })
+func (l tiredLease) Init(ctx context.Context, chainID uint64, genesis common.Hash, account common.Address, first, next uint64, now int64) error {
+	return do(l.p, l.p.redis(), "Init", func() error { return l.l.Init(ctx, chainID, genesis, account, first, next, now) })
 }
 
 func (l tiredLease) Attempts(ctx context.Context, p *storage.Payment, before int) error {

@@ -136,6 +136,11 @@ func (b *books) movable(login string, amount util.Shannon, from, to field) error
 	return nil
 }
 
+// backed says whether a miner has the amount pending.
+func (b *books) backed(login string, amount util.Shannon) bool {
+	return b.miners[login].pending >= amount
+}
+
 func (b *books) move(login string, amount util.Shannon, from, to field) {
 	m := b.miners[login]
 	for _, row := range []*money{&m, &b.finances} {
@@ -187,7 +192,7 @@ func (l *lease) Resync(context.Context) error {
 	return nil
 }
 
-func (l *lease) Init(_ context.Context, chainID uint64, genesis common.Hash, account common.Address, first uint64, now int64) error {
+func (l *lease) Init(_ context.Context, chainID uint64, genesis common.Hash, account common.Address, first, next uint64, now int64) error {
 	return l.run("initialise the ledger", func(b *books) (code, error) {
 		chain, before := b.meta["chainId"], b.meta["account"]
 		if chain != "" && (chain != strconv.FormatUint(chainID, 10) || b.meta["genesis"] != genesis.Hex()) {
@@ -199,9 +204,8 @@ func (l *lease) Init(_ context.Context, chainID uint64, genesis common.Hash, acc
 		if before != "" && len(b.inflight) > 0 {
 			return conflict("account %s still has open payments", before)
 		}
-		nonce := strconv.FormatUint(first, 10)
 		maps.Copy(b.meta, map[string]string{"chainId": strconv.FormatUint(chainID, 10), "genesis": genesis.Hex(), "account": account.Hex(),
-			"firstNonce": nonce, "nextNonce": nonce, "since": strconv.FormatInt(now, 10)})
+			"firstNonce": strconv.FormatUint(first, 10), "nextNonce": strconv.FormatUint(next, 10), "since": strconv.FormatInt(now, 10)})
 		delete(b.meta, "settledNonce")
 		return ok, nil
 	})
@@ -499,7 +503,9 @@ func (l *lease) Void(_ context.Context, p *storage.Payment, fate storage.NonceFa
 				delete(b.pending, p.PendingRow())
 			}
 			b.dropHistory(hexOrEmpty(r.Hash), p.Login, p.Amount)
-			b.move(p.Login, p.Amount, from, balance)
+			if r.State == storage.Sent || b.backed(p.Login, p.Amount) {
+				b.move(p.Login, p.Amount, from, balance)
+			}
 			if reject != "" {
 				b.rejects[p.Login] = reject
 			}
@@ -589,6 +595,9 @@ func (l *lease) hold(p *storage.Payment, to storage.State, why string) error {
 		}
 		if _, there := b.pending[p.PendingRow()]; (to == storage.Held) == there {
 			return conflict("pending row %s changed meanwhile", p.PendingRow())
+		}
+		if to == storage.Signed && !p.AllRefused() && !b.backed(p.Login, p.Amount) {
+			return conflict("pending row %s was put back, and its amount not", p.PendingRow())
 		}
 		b.change(p.ID, func(r *storage.Payment) { r.State, r.Why = to, why })
 		return ok, nil
@@ -692,9 +701,14 @@ func (l *lease) oldRow(r storage.PendingRow, tx string, now int64, to field) err
 		}
 		delete(b.pending, r.Row())
 		delete(b.oldTx, r.Row())
-		b.move(r.Login, r.Amount, pending, to)
+		if b.backed(r.Login, r.Amount) {
+			b.move(r.Login, r.Amount, pending, to)
+		}
 		if tx != "" {
 			b.addHistory(tx, r.Login, r.Amount, now)
+			if h := common.HexToHash(tx); b.hashes[h] == "" {
+				b.hashes[h] = storage.Recorded
+			}
 		}
 		return ok, nil
 	})
@@ -713,8 +727,10 @@ func (l *lease) record(login string, amount util.Shannon, tx common.Hash, now in
 		if _, there := b.all[tx.Hex()+":"+login+":"+amount.String()]; there {
 			return already, nil
 		}
-		if err := b.taken(tx, storage.Recorded); err != nil {
-			return 0, err
+		if p := b.payments[b.hashes[tx]]; p == nil || !p.NotBy(tx) {
+			if err := b.taken(tx, storage.Recorded); err != nil {
+				return 0, err
+			}
 		}
 		if err := b.movable(login, amount, balance, paid); err != nil {
 			return 0, err

@@ -79,6 +79,12 @@ local function unmovable(miner, finances, amount, from, to)
   end
 end
 
+-- backed says whether a miner has the amount pending. When not, a person has moved it
+-- already, and it is not moved again.
+local function backed(miner, amount)
+  return (shannon(redis.call('HGET', miner, 'pending') or '0') or 0) >= shannon(amount)
+end
+
 -- move takes an amount from one field of the books to another, in the miner's
 -- row and in the totals alike.
 local function move(miner, finances, amount, from, to)

@@ -1,12 +1,15 @@
 -- record: a payment made by hand that the books do not know yet.
 -- KEYS[3] miner   KEYS[4] finances   KEYS[5] all   KEYS[6] miner's payments   KEYS[7] hashes
 -- ARGV[3] login   ARGV[4] amount   ARGV[5] hash   ARGV[6] unix time
--- ARGV[7] '1' only asks whether it could be
+-- ARGV[7] '1' only asks whether it could be   ARGV[8] a payment that has the
+-- transaction among its attempts and was not made by it, or ''
 local row = ARGV[5] .. ':' .. ARGV[3] .. ':' .. ARGV[4]
 local bad = wrongtype('zset', KEYS[5], KEYS[6]) or wrongtype('hash', KEYS[7])
 if bad then return refuse('CONFLICT', bad) end
 if redis.call('ZSCORE', KEYS[5], row) then return refuse('ALREADY') end
-bad = taken(KEYS[7], ARGV[5], 'recorded') or unmovable(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
+bad = taken(KEYS[7], ARGV[5], 'recorded')
+if bad and ARGV[8] ~= '' then bad = taken(KEYS[7], ARGV[5], ARGV[8]) end
+bad = bad or unmovable(KEYS[3], KEYS[4], ARGV[4], 'balance', 'paid')
 if bad then return refuse('CONFLICT', bad) end
 -- A transaction pays once: not somebody else, and no other amount.
 for from = 0, redis.call('ZCARD', KEYS[5]) - 1, 1000 do

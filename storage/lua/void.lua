@@ -30,7 +30,7 @@ if pays then
   if state == 'signed' then redis.call('ZREM', KEYS[6], row) end
   redis.call('ZREM', KEYS[7], shown .. ':' .. row)
   redis.call('ZREM', KEYS[8], shown .. ':' .. ARGV[6])
-  move(KEYS[4], KEYS[5], ARGV[6], from, 'balance')
+  if state == 'sent' or backed(KEYS[4], ARGV[6]) then move(KEYS[4], KEYS[5], ARGV[6], from, 'balance') end
   if ARGV[10] ~= '' then redis.call('HSET', KEYS[11], ARGV[5], ARGV[10]) end
 end
 redis.call('HSET', KEYS[3], 'state', 'void', 'why', ARGV[8])
