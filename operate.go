@@ -130,6 +130,45 @@ func (a *app) steer(ctx context.Context, warning, what string, work func(*payout
 	return a.say(ctx, storage.Act{Verb: storage.ActNote, What: what})
 }
 
+// accept takes what the audit finds of a miner's balance for meant: a bonus, say.
+func accept(ctx context.Context, a *app) error {
+	db, err := a.openRedis(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	rows, err := a.rowsOf(ctx, db)
+	if err != nil {
+		return err
+	}
+	report, err := db.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	done := false
+	for _, login := range rows {
+		i := slices.IndexFunc(report.Findings, func(f storage.Finding) bool { return f.Key == db.Keys.Miner(login) && f.Off != 0 })
+		if i < 0 {
+			continue
+		}
+		off := report.Findings[i].Off
+		if err := a.sure(fmt.Sprintf("%s has %s coins beyond what blocks brought; the audit will take that for meant", login, off.Coins())); err != nil {
+			return err
+		}
+		if err := db.Accept(ctx, login, off); err != nil {
+			return err
+		}
+		if err := a.write(ctx, db, storage.Act{Verb: storage.ActNote, What: fmt.Sprintf("accept %s, %s Shannon", login, off)}); err != nil {
+			return err
+		}
+		done = true
+	}
+	if !done {
+		return fmt.Errorf("the audit finds nothing wrong with what blocks brought %s", a.args[0])
+	}
+	return nil
+}
+
 func record(ctx context.Context, a *app) error {
 	tx, err := parseHash(a.args[0])
 	if err != nil {

@@ -176,6 +176,16 @@ func TestAHookIsToldWhatPayoutsDo(t *testing.T) {
 	}
 }
 
+func TestABonusIsAccepted(t *testing.T) {
+	d := newDesk(t)
+	d.redis.Do(t, "HSET", "etc:payments:opening", "*", "0:0:0:0") // payouts have begun
+	d.says(exitError, "accept LOGIN", "audit")
+	d.says(exitError, "", "accept", somebody)
+	d.says(exitOK, "2000000000 Shannon is written down", "accept", somebody, "--yes", "--reason=a prize")
+	d.says(exitOK, "the books add up", "audit")
+	d.says(exitError, "finds nothing wrong", "accept", somebody, "--yes")
+}
+
 func TestPaymentsAreExported(t *testing.T) {
 	d := newDesk(t)
 	tx := "0x" + strings.Repeat("8", 64)

@@ -55,7 +55,7 @@ var verbs map[string]verb
 
 // verbOrder is the order of --help.
 var verbOrder = []string{"", "check", "doctor", "run", "plan", "status", "explain", "audit", "export",
-	"notify", "hold", "release", "pause", "resume", "resolve", "record", "ignore", "forget"}
+	"notify", "hold", "release", "pause", "resume", "resolve", "accept", "record", "ignore", "forget"}
 
 func init() {
 	verbs = map[string]verb{
@@ -74,6 +74,7 @@ func init() {
 		"pause":   {"", "pay nobody until resume; what is in flight goes on", pause, "reason"},
 		"resume":  {"", "pay again", resume, "reason"},
 		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve, "reason yes"},
+		"accept":  {"LOGIN", "say that what a miner has beyond what blocks brought him is meant, so that the audit is clean", accept, "reason yes"},
 		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record, "reason"},
 		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore, "reason yes"},
 		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget, "reason yes"},
@@ -101,7 +102,7 @@ func usage() string {
 --json        print for programs (doctor, plan, status, explain, audit)
 --reason TEXT why; it is written down with your name (hold to forget), and
               miners are shown it, without the name (hold, pause)
---yes         do not ask (resolve, ignore, forget)
+--yes         do not ask (resolve, accept, ignore, forget)
 
 The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)
 in the environment is the verb resolve.

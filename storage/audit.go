@@ -36,6 +36,8 @@ type Finding struct {
 	Equation string `json:"equation"` // what should hold
 	Got      string `json:"got"`      // what is there
 	Do       string `json:"do"`       // what the operator does about it
+	// Off is by how much a miner has more than blocks brought him; of other findings 0.
+	Off util.Shannon `json:"off,omitempty"`
 }
 
 // Clean says whether everything adds up.
@@ -115,7 +117,7 @@ const (
 	doForgotten = "start payouts, or run once: it puts back from its journal what Redis forgot"
 	doRestored  = "was Redis restored from a snapshot, or the row edited? Start payouts, which put back what their journal knows; " +
 		"what is still wrong then is mended by hand (HINCRBY), with payouts stopped"
-	doCredit   = "was the balance edited by hand, or Redis restored? A bonus that you gave, or took, stays a finding until you write it down: accept LOGIN"
+	doCredit   = "was the balance edited by hand, or Redis restored? A bonus that you gave, or took, stays a finding until you say so: open-ethereum-pool FILE accept LOGIN"
 	doTwice    = "explain its login; remove the row that the chain does not bear out (ZREM), and its amount from paid (HINCRBY)"
 	doUnlocker = "see that the unlocker runs: its next pass ends what was begun"
 )
@@ -429,7 +431,7 @@ func (a *auditor) minerRows(ctx context.Context) error {
 func (a *auditor) miner(m Miner) {
 	key, s, o := a.db.Keys.Miner(m.Login), a.of(m.Login), a.opening[m.Login]
 	if o != (openingDiff{}) {
-		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s credited, %s paid, %s pending and %s immature Shannon before this ledger began", key, o.balance, o.paid, o.pending, o.immature))
+		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s credited, %s paid, %s pending and %s immature Shannon before this ledger began, or as accepted since", key, o.balance, o.paid, o.pending, o.immature))
 	}
 	if m.Balance < 0 || m.Pending < 0 || m.Paid < 0 || m.Immature < 0 {
 		a.wrong(key, "nothing is negative", doRestored, "balance %s, pending %s, paid %s, immature %s", m.Balance, m.Pending, m.Paid, m.Immature)
@@ -440,6 +442,7 @@ func (a *auditor) miner(m Miner) {
 	_, open := a.opening["*"]
 	if got := m.Balance + m.Pending + m.Paid; open && got != s.credited+o.balance {
 		a.wrong(key, "balance + pending + paid = what blocks brought"+plus(o.balance), doCredit, "%s, the credits sum up to %s", got, s.credited)
+		a.Findings[len(a.Findings)-1].Off = got - s.credited - o.balance
 	}
 	if m.Pending != s.rows+s.held+o.pending {
 		a.wrong(key, "pending = its pending rows and held payments"+plus(o.pending), doRestored, "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
@@ -483,6 +486,29 @@ func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
 		out[login] = d
 	}
 	return out, nil
+}
+
+// acceptLua adds to the first number of what was different before.
+// KEYS[1] opening   ARGV[1] login   ARGV[2] Shannon
+var acceptLua = redis.NewScript(`
+if redis.call('HEXISTS', KEYS[1], '*') == 0 then return 0 end
+local a, b, c, d = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0:0:0:0', '^(%-?%d+):(%-?%d+):(%-?%d+):(%-?%d+)$')
+if not a then return redis.error_reply('the field of ' .. ARGV[1] .. ' is no BALANCE:PENDING:PAID:IMMATURE') end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', tonumber(a) + tonumber(ARGV[2])) .. ':' .. b .. ':' .. c .. ':' .. d)
+return 1`)
+
+// Accept takes a difference between what a miner has and what blocks brought him, see
+// [Finding.Off], for meant: the audit notes it from now on. No money moves.
+func (db *DB) Accept(ctx context.Context, login string, off util.Shannon) error {
+	key := db.Keys.Opening()
+	done, err := acceptLua.Run(ctx, db.rdb, []string{key}, login, int64(off)).Int()
+	if err != nil {
+		return fmt.Errorf("accept a difference in %s: %w", key, err)
+	}
+	if done == 0 {
+		return fmt.Errorf("accept a difference in %s: %w: payouts have not begun", key, ErrNotFound)
+	}
+	return nil
 }
 
 // openTries is how often the books are read until they hold still.

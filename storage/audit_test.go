@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,7 +168,7 @@ func TestAuditCounts(t *testing.T) {
 	want := "audited 3 miners, 5 payments of this ledger (4 open), 3 rows of history, 2 rewards\n" +
 		"totals: immature 0.00000009, balance 0.000001617, pending 0.00000015, paid 0.00000024 coins\n"
 	for i, login := range []string{alice, bob, carol} {
-		want += fmt.Sprintf("note: eth:miners:%s differed by %d credited, 0 paid, 0 pending and 0 immature Shannon before this ledger began\n", login, []int{1000, 500, 500}[i])
+		want += fmt.Sprintf("note: eth:miners:%s differed by %d credited, 0 paid, 0 pending and 0 immature Shannon before this ledger began, or as accepted since\n", login, []int{1000, 500, 500}[i])
 	}
 	want += "the books add up\n"
 	if out.String() != want {
@@ -345,5 +346,29 @@ func TestAuditUnderstandsHalfCreditedBlocks(t *testing.T) {
 		if err == nil {
 			return
 		}
+	}
+}
+
+func TestADifferenceThatIsMeantIsAccepted(t *testing.T) {
+	b := newBooks(t)
+	if err := b.db.Accept(ctx, alice, 5); !errors.Is(err, ErrNotFound) {
+		t.Errorf("before payouts have begun: %v", err)
+	}
+	everyState(b)
+	b.credit(alice, 40)
+	r, err := b.db.Audit(ctx)
+	b.ok(err)
+	if len(r.Findings) != 1 || r.Findings[0].Off != 40 {
+		t.Fatalf("found %+v, want that alice has 40 more", r.Findings)
+	}
+	b.ok(b.db.Accept(ctx, alice, r.Findings[0].Off))
+	b.clean()
+	b.credit(alice, -10)
+	if r, err := b.db.Audit(ctx); err != nil || len(r.Findings) != 1 || r.Findings[0].Off != -10 {
+		t.Errorf("found %+v, %v, want that alice has 10 less", r.Findings, err)
+	}
+	b.do("HSET", b.db.Keys.Opening(), bob, "x")
+	if err := b.db.Accept(ctx, bob, 1); err == nil || !strings.Contains(err.Error(), bob) {
+		t.Errorf("a field that cannot be read: %v", err)
 	}
 }
