@@ -405,3 +405,31 @@ type cutClock struct {
 func (c cutClock) Sleep(ctx context.Context, d time.Duration) error {
 	return write(c.k, "Sleep", func() error { return c.Clock.Sleep(ctx, d) })
 }
+
+func (l cutLease) Adopt(ctx context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error {
+	return write(l.k, "Adopt", func() error { return l.Lease.Adopt(ctx, p, now, held, why) })
+}
+
+func (l cutLease) Hold(ctx context.Context, p *storage.Payment, why string) error {
+	return write(l.k, "Hold", func() error { return l.Lease.Hold(ctx, p, why) })
+}
+
+func (l cutLease) Unhold(ctx context.Context, p *storage.Payment) error {
+	return write(l.k, "Unhold", func() error { return l.Lease.Unhold(ctx, p) })
+}
+
+func (l cutLease) Ignore(ctx context.Context, tx common.Hash) error {
+	return write(l.k, "Ignore", func() error { return l.Lease.Ignore(ctx, tx) })
+}
+
+func (l cutLease) CreditBackOld(ctx context.Context, r storage.PendingRow) error {
+	return write(l.k, "CreditBackOld", func() error { return l.Lease.CreditBackOld(ctx, r) })
+}
+
+func (l cutLease) PaidOld(ctx context.Context, r storage.PendingRow, tx common.Hash, now int64) error {
+	return write(l.k, "PaidOld", func() error { return l.Lease.PaidOld(ctx, r, tx, now) })
+}
+
+func (l cutLease) Record(ctx context.Context, login string, amount util.Shannon, tx common.Hash, now int64) error {
+	return write(l.k, "Record", func() error { return l.Lease.Record(ctx, login, amount, tx, now) })
+}
