@@ -1,13 +1,11 @@
 package payouts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +18,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/fault"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -46,6 +45,8 @@ type quarry struct {
 	clock *miningClock
 	logs  *logBuffer
 
+	patience time.Duration // with the node
+
 	// wrap lets a test stand between the Unlocker and the node.
 	wrap func(Blocks) Blocks
 }
@@ -53,7 +54,7 @@ type quarry struct {
 func newQuarry(t testing.TB, o rpctest.Options) *quarry {
 	t.Helper()
 	redis := storagetest.Start(t)
-	q := &quarry{t: t, redis: redis, cut: newCutter(t, redis.Addr())}
+	q := &quarry{t: t, redis: redis, cut: &cutter{Proxy: fault.Redis(t, redis.Addr())}, patience: 10 * time.Second}
 	q.begin(o)
 	return q
 }
@@ -83,12 +84,12 @@ func (q *quarry) unlocker() (*Unlocker, func()) {
 func (q *quarry) tryStart() (*Unlocker, func(), error) {
 	q.t.Helper()
 	cfg := storage.DefaultConfig()
-	cfg.Endpoint = q.cut.addr
+	cfg.Endpoint = q.cut.Addr()
 	db, err := storage.Open(context.Background(), cfg, "eth")
 	if err != nil {
 		return nil, nil, err // the test's cutter may have struck
 	}
-	node, err := rpc.New([]string{q.node.URL}, 300*time.Millisecond)
+	node, err := rpc.New([]string{q.node.URL}, q.patience)
 	if err != nil {
 		q.t.Fatal(err)
 	}
@@ -294,93 +295,26 @@ func (q *quarry) all() map[string]any {
 // cutter stands before Redis and breaks one connection: at the n-th message,
 // before Redis sees it or after it was carried out.
 type cutter struct {
-	addr, to string
-
-	mu    sync.Mutex // guards what is below
-	at, n int
-	after bool
-}
-
-func newCutter(t testing.TB, to string) *cutter {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	c := &cutter{addr: l.Addr().String(), to: to}
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go c.serve(client)
-		}
-	}()
-	return c
+	*fault.Proxy
+	begun int // messages before those that count
 }
 
 // set cuts at a message, counted from 1, and forgets how many there were; 0 is never.
 func (c *cutter) set(at int, after bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at, c.after, c.n = at, after, 0
+	begun := c.Count()
+	c.begun = begun
+	c.Every(func(m fault.Message) fault.Action {
+		switch {
+		case m.N-begun != at:
+			return fault.Pass
+		case after:
+			return fault.LoseReply
+		}
+		return fault.Drop
+	})
 }
 
-func (c *cutter) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n
-}
-
-// strike counts a message and says whether it is the one.
-func (c *cutter) strike() (now, after bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n++
-	return c.n == c.at, c.after
-}
-
-func (c *cutter) serve(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", c.to)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	buf := make([]byte, 1<<20)
-	for {
-		n, err := client.Read(buf)
-		if err != nil {
-			return
-		}
-		now, after := c.strike()
-		if now && !after {
-			return
-		}
-		if _, err := server.Write(buf[:n]); err != nil {
-			return
-		}
-		// A message in several parts has no reply before the last of them.
-		for {
-			_ = server.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-			reply, err := server.Read(buf)
-			if reply == 0 && err != nil {
-				break
-			}
-			if now {
-				return
-			}
-			if _, err := client.Write(buf[:reply]); err != nil {
-				return
-			}
-			if reply < 1<<16 && bytes.HasSuffix(buf[:reply], []byte("\r\n")) {
-				break
-			}
-		}
-	}
-}
+func (c *cutter) count() int { return c.Count() - c.begun }
 
 func TestABlockIsCreditedAndMatures(t *testing.T) {
 	for _, tc := range []struct {
@@ -926,6 +860,7 @@ func TestANodeThatFailsMakesNoOrphan(t *testing.T) {
 // TestANodeThatIsAlwaysWrongDecidesNothing: whatever it leaves out.
 func TestANodeThatIsAlwaysWrongDecidesNothing(t *testing.T) {
 	q := newQuarry(t, rpctest.Options{})
+	q.patience = 300 * time.Millisecond // with the one that hangs
 	for name, fault := range map[string]rpctest.Fault{"null": rpctest.Null, "refused": rpctest.Refuse, "lost": rpctest.LoseReply, "HTML": rpctest.HTML500,
 		"hangs": rpctest.Hang, "an error": rpctest.ErrorReply(-32000, "missing trie node")} {
 		for _, method := range []string{"eth_getBlockByNumber", "eth_getUncleByBlockNumberAndIndex", "eth_chainId", ""} {
