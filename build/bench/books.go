@@ -81,7 +81,7 @@ func (b *books) fill(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := l.Init(ctx, chain, common.HexToHash("0xd4e5"), common.HexToAddress("0x1"), payments, now.Unix()); err != nil {
+	if err := l.Init(ctx, chain, common.HexToHash("0xd4e5"), common.HexToAddress("0x1"), payments, payments, now.Unix()); err != nil {
 		return err
 	}
 	return l.Note(ctx, "heartbeat", now.Unix(), "nextSession", now.Unix()+3600, "threshold", 500_000_000, "wallet", 5_000_000_000, "confirmations", 120)
