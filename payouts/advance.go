@@ -117,7 +117,7 @@ func (t *turn) act(ctx context.Context) error {
 		case voidRefused:
 			err = t.voidRefused(ctx, p)
 		case adopt:
-			err = t.adopt(ctx, p, *f.ByHand)
+			err = t.adopt(ctx, p, *f.ByHand, t.lease.Adopt)
 		case hold:
 			err = t.hold(ctx, p)
 		case unhold:
@@ -302,8 +302,10 @@ func (t *turn) voidRefused(ctx context.Context, p *storage.Payment) error {
 	return t.void(ctx, p, storage.NonceFree, "refused by the node: "+p.Last().Refused, "")
 }
 
-// adopt takes a transaction that the operator made by hand in place of ours.
-func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash) error {
+// adopt takes a transaction that the operator made by hand in place of ours, and
+// books it.
+func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash,
+	book func(ctx context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error) error {
 	why := "paid by hand"
 	if i := slices.IndexFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == tx }); i < 0 {
 		p.Attempts = append(p.Attempts, storage.Attempt{Hash: tx, ByHand: true, AtBlock: t.view.Head.Number})
@@ -319,7 +321,7 @@ func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash) er
 	if err != nil {
 		return err
 	}
-	if err := t.lease.Adopt(ctx, p, t.clock.Now().Unix(), held, why); err != nil {
+	if err := book(ctx, p, t.clock.Now().Unix(), held, why); err != nil {
 		return err
 	}
 	t.log.Warn("adopted a payment made by hand", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "tx", tx)

@@ -18,6 +18,7 @@
 //   - facts.go   the facts: what the chain did with our nonces
 //   - foreign.go transactions of the account that are not ours, and fillers
 //   - strays.go  nonces that the chain has consumed and the ledger cannot explain
+//   - hand.go    what an operator decides about one payment: adopt, retry
 //   - forget.go  payments made by hand that can never be mined
 //   - journal.go the append-only file that survives a Redis that forgets
 //   - replay.go  putting back what Redis forgot

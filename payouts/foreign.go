@@ -234,9 +234,15 @@ func (t *turn) accountFor(ctx context.Context, tx *rpc.Transaction, instead *sto
 	if dust.Sign() > 0 {
 		amount++ // never book less than was paid
 	}
-	return halt(HaltUnaccounted, "unaccounted transaction %s at nonce %d sent %s to miner %s (%d Shannon); "+
+	adopt := ""
+	for _, p := range t.open {
+		if p.Kind == storage.ToMiner && (p.State == storage.Held || p.State == storage.Signed) && p.To == *tx.To && (p.Amount == amount || p.Value.Cmp(tx.Value) == 0) {
+			adopt = fmt.Sprintf("if it was payment %s made by hand: open-ethereum-pool payouts.json adopt %s %s; ", p.ID, p.ID, tx.Hash)
+		}
+	}
+	return halt(HaltUnaccounted, "unaccounted transaction %s at nonce %d sent %s to miner %s (%d Shannon); %s"+
 		"if it was a payout: open-ethereum-pool payouts.json record %s; if it was not: open-ethereum-pool payouts.json ignore %s",
-		tx.Hash, tx.Nonce, amount.Coins(), login, amount, tx.Hash, tx.Hash)
+		tx.Hash, tx.Nonce, amount.Coins(), login, amount, adopt, tx.Hash, tx.Hash)
 }
 
 // minerRow is a miner under one spelling of his login.

@@ -30,20 +30,7 @@ func (t *turn) sayLost(p *storage.Payment) {
 // the chain or the node still know, or while the payment's own transaction could
 // be mined.
 func (p *Payer) Forget(ctx context.Context, id string) error {
-	return p.hold(ctx, func(t *turn) error {
-		// What a node that is cut off does not show proves nothing.
-		if err := t.checkNode(ctx); err != nil {
-			return err
-		}
-		var halted *Halt
-		if err := t.advance(ctx); err != nil && !errors.As(err, &halted) {
-			return err
-		}
-		i := slices.IndexFunc(t.open, func(p *storage.Payment) bool { return p.ID == id })
-		if i < 0 {
-			return fmt.Errorf("payment %s is not in flight", id)
-		}
-		lost := t.open[i]
+	return p.about(ctx, id, func(t *turn, lost *storage.Payment) error {
 		instead, err := t.neverMined(ctx, lost)
 		if err != nil {
 			return err

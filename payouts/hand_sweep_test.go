@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,7 +90,7 @@ var handStories = []handStory{
 		}
 		return o.ID
 	}, func(p *pool, payer *Payer, ctx context.Context, v any) error {
-		if err := payer.Forget(ctx, v.(string)); err != nil && err.Error() != fmt.Sprintf("payment %s is not in flight", v) {
+		if err := payer.Forget(ctx, v.(string)); err != nil && !strings.Contains(err.Error(), "is not in flight") {
 			return err
 		}
 		_, err := payer.Session(ctx)
@@ -119,11 +120,35 @@ var handStories = []handStory{
 		_, err := payer.Session(ctx)
 		return err
 	}},
+	{"held, made by hand, adopted", func(p *pool) any {
+		p.stuck()
+		o := p.open1()
+		p.redis.CLI(p.t, fmt.Sprintf(`ZREM "eth:payments:pending" "%s:%d"`, login(1), coin))
+		p.include(0, common.HexToAddress("0x99"), 5)
+		h := p.include(1, address(login(1)), coin)
+		p.chain.Mine(1) // the stranger is not so deep that the payment is given up
+		return [2]any{o.ID, h}
+	}, adoptIt},
+	{"refused, made by hand, adopted", func(p *pool) any {
+		p.refusedOne()
+		id := p.firstOpen()
+		p.include(0, common.HexToAddress("0x99"), 5)
+		h := p.include(1, address(login(1)), coin)
+		p.chain.Mine(1) // the stranger is not so deep that the payment is given up
+		return [2]any{id, h}
+	}, adoptIt},
+	{"held, retried", func(p *pool) any {
+		p.stuck()
+		id := p.open1().ID
+		p.redis.CLI(p.t, fmt.Sprintf(`ZREM "eth:payments:pending" "%s:%d"`, login(1), coin))
+		return id
+	}, retryIt},
+	{"refused, retried", func(p *pool) any {
+		p.refusedOne()
+		return p.firstOpen()
+	}, retryIt},
 	{"refused, resolved", func(p *pool) any {
-		p.credit(login(1), coin)
-		p.node.Fail(sendRaw, 1, notEnough)
-		_, err := p.session()
-		wantHalt(p.t, err, HaltRefused)
+		p.refusedOne()
 		return nil
 	}, func(p *pool, payer *Payer, ctx context.Context, v any) error {
 		if err := payer.Resolve(ctx); err != nil {
@@ -132,6 +157,34 @@ var handStories = []handStory{
 		_, err := payer.Session(ctx)
 		return err
 	}},
+}
+
+// refusedOne is a payment that the node refused.
+func (p *pool) refusedOne() {
+	p.t.Helper()
+	p.credit(login(1), coin)
+	p.node.Fail(sendRaw, 1, notEnough)
+	_, err := p.session()
+	wantHalt(p.t, err, HaltRefused)
+}
+
+// adoptIt and retryIt are said once more after a crash, when they may have worked.
+func adoptIt(p *pool, payer *Payer, ctx context.Context, v any) error {
+	a := v.([2]any)
+	id, tx := a[0].(string), a[1].(common.Hash)
+	if err := payer.Adopt(ctx, id, tx); err != nil && !strings.Contains(err.Error(), "is not in flight") {
+		return err
+	}
+	_, err := payer.Session(ctx)
+	return err
+}
+
+func retryIt(p *pool, payer *Payer, ctx context.Context, v any) error {
+	if err := payer.Retry(ctx, v.(string)); err != nil && !strings.Contains(err.Error(), "is not in flight") && !strings.Contains(err.Error(), "waits for nobody") {
+		return err
+	}
+	_, err := payer.Session(ctx)
+	return err
 }
 
 func (p *pool) firstOpen() string {

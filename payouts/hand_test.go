@@ -500,3 +500,88 @@ func TestAPaymentByHandThatIsNeverMinedCanBeForgotten(t *testing.T) {
 	p.wantReceived(login(1), coin)
 	p.audit()
 }
+
+// TestOnlyWhatMadeAPaymentIsAdopted: anything else is refused, with the reason, and
+// nothing changes.
+func TestOnlyWhatMadeAPaymentIsAdopted(t *testing.T) {
+	p := newPool(t)
+	p.cfg.VoidDepth = 1000
+	p.stuck()
+	id := p.open1().ID
+	own := p.open1().Last().Hash
+	away := p.include(0, common.HexToAddress("0x99"), coin)
+	less := p.include(1, address(login(1)), coin-1)
+	good := p.include(2, address(login(1)), coin)
+	p.chain.Mine(int(p.cfg.Confirmations))
+	young := p.include(3, address(login(1)), coin)
+	for _, tc := range []struct {
+		payment string
+		tx      common.Hash
+		want    string
+	}{
+		{"7-nobody", young, "is not in flight"},
+		{id, own, "own"},
+		{id, common.Hash{1}, "look up transaction"},
+		{id, away, "pays 0x0000000000000000000000000000000000000099"},
+		{id, less, "moves 0.999999999 coins, payment " + id + " is of 1"},
+		{id, young, "blocks deep"},
+	} {
+		payer, stop := p.start()
+		err := payer.Adopt(context.Background(), tc.payment, tc.tx)
+		stop()
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("adopt %s %s: %v, want %q", tc.payment, tc.tx, err, tc.want)
+		}
+		p.wantBooks(login(1), 0, coin, 0)
+	}
+	payer, stop := p.start()
+	defer stop()
+	if err := payer.Adopt(context.Background(), id, good); err != nil {
+		t.Fatal(err)
+	}
+	p.wantBooks(login(1), 0, 0, coin)
+	if err := payer.Adopt(context.Background(), id, less); err == nil || !strings.Contains(err.Error(), "is not in flight") {
+		t.Errorf("another one beside it, when it is final: %v", err)
+	}
+}
+
+func TestRetryIsForWhatWaitsForAPerson(t *testing.T) {
+	p := newPool(t)
+	p.stuck()
+	id := p.open1().ID
+	retry := func() error {
+		payer, stop := p.start()
+		defer stop()
+		return payer.Retry(context.Background(), id)
+	}
+	p.node.Fail(sendRaw, 0, rpctest.Refuse)
+	if err := retry(); err == nil || !strings.Contains(err.Error(), "waits for nobody") {
+		t.Errorf("a payment in flight: %v", err)
+	}
+	// Its row was removed, and its amount given back.
+	p.redis.CLI(t, fmt.Sprintf(`ZREM "eth:payments:pending" "%s:%d"
+HINCRBY "eth:miners:%s" pending -%d
+HINCRBY "eth:miners:%s" balance %d`, login(1), coin, login(1), coin, login(1), coin))
+	if err := retry(); !errors.Is(err, storage.ErrConflict) || !strings.Contains(err.Error(), "credited back by hand") {
+		t.Errorf("a payment whose amount was given back: %v", err)
+	}
+	p.node.Heal()
+	p.wantReceived(login(1), 0)
+}
+
+// TestARetriedPaymentThatIsRefusedAgainHaltsAgain: and may be credited back.
+func TestARetriedPaymentThatIsRefusedAgainHaltsAgain(t *testing.T) {
+	p := newPool(t)
+	p.refusedOne()
+	p.node.Fail(sendRaw, 0, notEnough)
+	payer, stop := p.start()
+	wantHalt(t, payer.Retry(context.Background(), p.firstOpen()), HaltRefused)
+	stop()
+	p.node.Heal()
+	if r := p.mustSession(); r.Paid != 1 {
+		t.Errorf("paid %d, want 1", r.Paid)
+	}
+	p.settle()
+	p.wantReceived(login(1), coin)
+	p.audit()
+}

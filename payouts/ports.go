@@ -50,8 +50,10 @@ type Lease interface {
 	Unfinal(ctx context.Context, p *storage.Payment, why string) error
 	Void(ctx context.Context, p *storage.Payment, fate storage.NonceFate, why, reject string) error
 	Adopt(ctx context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error
+	AdoptWithRow(ctx context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error
 	Hold(ctx context.Context, p *storage.Payment, why string) error
 	Unhold(ctx context.Context, p *storage.Payment) error
+	PutBack(ctx context.Context, p *storage.Payment) error
 	Reinstate(ctx context.Context, ps ...*storage.Payment) []error
 	Ignore(ctx context.Context, tx common.Hash) error
 	Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error

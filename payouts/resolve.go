@@ -426,14 +426,8 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 				return fmt.Errorf("transaction %s is payment %s of the pool, which is booked already", tx, owner)
 			}
 		}
-		if depth := t.view.Head.Number + 1 - *found.BlockNumber; !deep(*found.BlockNumber, t.cfg.Confirmations, t.view.Head.Number) {
-			return fmt.Errorf("transaction %s is in block %d, which is %d blocks deep; %d are wanted, lest a reorganisation undo it; try again then",
-				tx, *found.BlockNumber, depth, t.cfg.Confirmations)
-		}
-		if failed, err := t.failed(ctx, tx); err != nil {
+		if err := t.deepAndGood(ctx, found); err != nil {
 			return err
-		} else if failed {
-			return fmt.Errorf("transaction %s failed in block %d; it moved nothing", tx, *found.BlockNumber)
 		}
 		login := logins[0].Login
 		r := ByHandRecord{Login: login, Amount: amount, Hash: tx, Time: t.clock.Now().Unix()}
@@ -451,6 +445,20 @@ func (p *Payer) RecordByHand(ctx context.Context, tx common.Hash) error {
 		t.log.Info("recorded a payment made by hand", "login", login, "amountShannon", int64(amount), "tx", tx)
 		return nil
 	})
+}
+
+// deepAndGood says why a mined transaction cannot be booked yet, or ever, or nil.
+func (t *turn) deepAndGood(ctx context.Context, tx rpc.Transaction) error {
+	block := *tx.BlockNumber
+	if !deep(block, t.cfg.Confirmations, t.view.Head.Number) {
+		return fmt.Errorf("transaction %s is in block %d, which is %d blocks deep; %d are wanted, lest a reorganisation undo it; try again then",
+			tx.Hash, block, t.view.Head.Number+1-block, t.cfg.Confirmations)
+	}
+	failed, err := t.failed(ctx, tx.Hash)
+	if err == nil && failed {
+		err = fmt.Errorf("transaction %s failed in block %d; it moved nothing", tx.Hash, block)
+	}
+	return err
 }
 
 // Ignore writes down that a transaction of the account was no payout.

@@ -45,6 +45,7 @@ var (
 	oldRowScript, recordScript, ignoreScript           = script("oldrow"), script("record"), script("ignore")
 	rejectScript, openBooksScript, dueScript           = script("reject"), script("openbooks"), script("due")
 	skippedScript, minedScript                         = script("skipped"), script("mined")
+	putBackScript                                      = script("putback")
 )
 
 var (
@@ -342,6 +343,15 @@ func (l *Lease) Void(ctx context.Context, p *Payment, fate NonceFate, why, rejec
 // what paid; it is one of the payment's attempts. held is what stays pending
 // in the totals for payments that are held, this one included.
 func (l *Lease) Adopt(ctx context.Context, p *Payment, now int64, held util.Shannon, why string) error {
+	return l.adopt(ctx, p, now, held, why, false)
+}
+
+// AdoptWithRow is Adopt of a payment whose pending row is still there, and goes.
+func (l *Lease) AdoptWithRow(ctx context.Context, p *Payment, now int64, held util.Shannon, why string) error {
+	return l.adopt(ctx, p, now, held, why, true)
+}
+
+func (l *Lease) adopt(ctx context.Context, p *Payment, now int64, held util.Shannon, why string, row bool) error {
 	attempts, err := json.Marshal(p.Attempts)
 	if err != nil {
 		return fmt.Errorf("encode attempts of payment %s: %w", p.ID, err)
@@ -350,7 +360,7 @@ func (l *Lease) Adopt(ctx context.Context, p *Payment, now int64, held util.Shan
 		held -= p.Amount
 	}
 	return l.one(ctx, call{"adopt a payment made by hand for " + p.ID, adoptScript, append(l.moneyKeys(p), l.db.Keys.Hashes(), l.db.Keys.Opening()),
-		[]any{p.ID, p.Login, p.Amount.String(), p.Hash.Hex(), now, len(p.Attempts), string(attempts), why, held.String(), p.Time}})
+		[]any{p.ID, p.Login, p.Amount.String(), p.Hash.Hex(), now, len(p.Attempts), string(attempts), why, held.String(), p.Time, row}})
 }
 
 // Hold sets a payment aside whose pending row was removed by hand.
@@ -366,6 +376,14 @@ func (l *Lease) hold(ctx context.Context, p *Payment, to State, why string) erro
 	return l.one(ctx, call{"mark payment " + p.ID + " as " + string(to), holdScript,
 		[]string{l.db.Keys.Payment(p.ID), l.db.Keys.PaymentsPending(), l.db.Keys.Miner(p.Login)},
 		[]any{p.ID, string(to), p.Login, p.Amount.String(), why, p.AllRefused()}})
+}
+
+// PutBack writes the pending row of a held payment again, as the manual has it typed.
+// It is [ErrConflict] when the amount is pending no more.
+func (l *Lease) PutBack(ctx context.Context, p *Payment) error {
+	k := l.db.Keys
+	return l.one(ctx, call{"put back the pending row of payment " + p.ID, putBackScript,
+		[]string{k.Payment(p.ID), k.PaymentsPending(), k.Miner(p.Login)}, []any{p.ID, p.Login, p.Amount.String(), p.Time}})
 }
 
 // Foreign writes down a transaction of the account that is not ours. was is the

@@ -94,6 +94,9 @@ func TestVerbsRefuseWhatContradictsTheLedger(t *testing.T) {
 		{"hold although sent", func() { b.openAndSend(pay(7, alice, 300)) }, func(l *Lease) error { return l.Hold(ctx, pay(7, alice, 300), "gone") }, "payment 7-id is sent"},
 		{"unhold without the pending row", func() { held(b) }, func(l *Lease) error { return l.Unhold(ctx, pay(7, alice, 300, is(Held))) }, "changed meanwhile"},
 
+		{"put back although sent", func() { b.openAndSend(pay(7, alice, 300)) }, func(l *Lease) error { return l.PutBack(ctx, pay(7, alice, 300)) }, "payment 7-id is sent"},
+		{"put back what was credited back by hand", func() { held(b); b.do("HINCRBY", b.db.Keys.Miner(alice), "pending", -300) }, func(l *Lease) error { return l.PutBack(ctx, pay(7, alice, 300, is(Held))) }, "less pending"},
+
 		{"foreign at a payment's nonce", open, func(l *Lease) error { return l.Foreign(ctx, account, 7, byHand, "") }, "nonce 7 is bound to 7-id"},
 		{"foreign beyond the next nonce", open, func(l *Lease) error { return l.Foreign(ctx, account, 9, byHand, "") }, "nonce 9 is beyond the next one"},
 		{"foreign before the ledger began", func() { b.do("HDEL", b.db.Keys.Meta(), "nextNonce") }, func(l *Lease) error { return l.Foreign(ctx, account, 7, byHand, "") }, "nextNonce is not a nonce"},

@@ -298,6 +298,11 @@ var verbs = []verb{
 		do: func(b *books, l *Lease) error { return l.Adopt(ctx, adopted(Held), later, 300, "paid by hand") },
 	},
 	{
+		name: "adopt with the pending row", moves: [2]string{"pending", "paid"}, then: [3]util.Shannon{700, 0, 300},
+		given: func(b *books) { b.open(pay(7, alice, 300)) },
+		do:    func(b *books, l *Lease) error { return l.AdoptWithRow(ctx, adopted(Signed), later, 0, "paid by hand") },
+	},
+	{
 		name: "hold", then: [3]util.Shannon{700, 300, 0},
 		given: func(b *books) { b.open(pay(7, alice, 300)); b.removeRow(pay(7, alice, 300)) },
 		do:    func(b *books, l *Lease) error { return l.Hold(ctx, pay(7, alice, 300), "gone") },
@@ -311,6 +316,14 @@ var verbs = []verb{
 		do: func(b *books, l *Lease) error { return l.Unhold(ctx, pay(7, alice, 300, is(Held))) },
 		others: map[string]func(*Lease) error{
 			"amount": func(l *Lease) error { return l.Unhold(ctx, pay(7, alice, 301, is(Held))) },
+		},
+	},
+	{
+		name: "put back", given: func(b *books) { held(b) }, then: [3]util.Shannon{700, 300, 0},
+		do: func(b *books, l *Lease) error { return l.PutBack(ctx, pay(7, alice, 300, is(Held))) },
+		others: map[string]func(*Lease) error{
+			"amount": func(l *Lease) error { return l.PutBack(ctx, pay(7, alice, 301, is(Held))) },
+			"login":  func(l *Lease) error { return l.PutBack(ctx, pay(7, alice, 300, to(bob), is(Held))) },
 		},
 	},
 	{

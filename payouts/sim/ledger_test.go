@@ -334,7 +334,11 @@ func (w *twins) actions() map[string]func(*rapid.T) {
 			if rapid.Bool().Draw(t, "store") {
 				w.store(t, p)
 			}
-			w.one(t, "adopt", func(l payouts.Lease) error { return l.Adopt(ctx, p, opened+60, h, "by hand") })
+			adopt := payouts.Lease.Adopt
+			if rapid.Bool().Draw(t, "with its row") {
+				adopt = payouts.Lease.AdoptWithRow
+			}
+			w.one(t, "adopt", func(l payouts.Lease) error { return adopt(l, ctx, p, opened+60, h, "by hand") })
 		},
 		"hold": func(t *rapid.T) {
 			p := w.any(t)
@@ -343,6 +347,10 @@ func (w *twins) actions() map[string]func(*rapid.T) {
 		"unhold": func(t *rapid.T) {
 			p := w.any(t)
 			w.one(t, "unhold", func(l payouts.Lease) error { return l.Unhold(ctx, p) })
+		},
+		"put back": func(t *rapid.T) {
+			p := w.any(t)
+			w.one(t, "put back", func(l payouts.Lease) error { return l.PutBack(ctx, p) })
 		},
 		"remove a row": func(t *rapid.T) {
 			if rows := slices.Sorted(maps.Keys(w.sim.books.pending)); len(rows) > 0 {

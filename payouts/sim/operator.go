@@ -27,6 +27,7 @@ type operator struct {
 	needed   map[string]int // how often a person was needed, by what for
 	tries    map[command]int
 	removed  map[string]bool // payments whose pending row they removed, and nothing else
+	instead  map[string]*tx  // what they sent for a held payment, which is not adopted yet
 	// unowed are payments by hand of which payouts did not ask, because nobody
 	// owed the miner anything any more: the operator was too late.
 	unowed map[common.Hash]bool
@@ -143,18 +144,14 @@ func (w *World) spend() {
 }
 
 // editRow works on a pending row while payouts are stopped. No transaction of it
-// was ever sent, as a look at a block explorer shows.
+// was ever sent.
 func (w *World) editRow() {
 	b := w.ledger.books
 	var can []*storage.Payment
 	for _, id := range b.openIDs() {
 		p := b.payments[id]
 		_, pending := b.pending[p.PendingRow()]
-		if p.State == storage.Signed && pending && !w.d.nodeSigns && // else nobody knows what the node made of it
-			!slices.ContainsFunc(w.chain.loose, func(t *tx) bool {
-				return slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == t.hash }) ||
-					t.to == p.To && t.value == int64(p.Amount)*gwei && !w.booked(t)
-			}) {
+		if p.State == storage.Signed && pending && w.unsent(p) {
 			can = append(can, p)
 		}
 	}
@@ -225,6 +222,10 @@ func (w *World) answer(m string) {
 	switch asked := verbInMessage.FindStringSubmatch(m); {
 	case asked != nil:
 		hash := common.HexToHash(asked[1])
+		if id := w.madeBy(hash); id != "" && w.adoptable(id) {
+			w.order(command{verb: "adopt", payment: id, tx: hash})
+			return
+		}
 		switch t := w.chain.known[hash]; t.why {
 		case gift, coldWallet:
 			w.enqueue("ignore", hash)
@@ -246,6 +247,21 @@ func (w *World) answer(m string) {
 	}
 }
 
+// madeBy is the held payment in whose place they sent a transaction, or "".
+func (w *World) madeBy(hash common.Hash) string {
+	for id, t := range w.instead {
+		if t.hash == hash {
+			return id
+		}
+	}
+	return ""
+}
+
+func (w *World) adoptable(id string) bool {
+	p := w.ledger.books.payments[id]
+	return p != nil && p.State == storage.Held
+}
+
 func (w *World) enqueue(verb string, tx common.Hash) { w.order(command{verb: verb, tx: tx}) }
 
 func (w *World) order(c command) {
@@ -258,14 +274,14 @@ func (w *World) order(c command) {
 // forget gives up what they made by hand and can never be mined any more, as a
 // block explorer shows.
 func (w *World) forget() {
-	deep := w.chain.canonical[max(0, len(w.chain.canonical)-int(w.cfg.VoidDepth)-1)]
+	deep := w.deep()
 	for _, id := range w.lost {
 		p := w.ledger.books.payments[id]
 		if p == nil || p.State != storage.Sent && p.State != storage.Signed || !p.Last().ByHand {
 			continue
 		}
 		t := w.chain.known[p.Last().Hash]
-		if _, mined := w.chain.where[t.hash]; !mined && max(t.nonce, p.Nonce) < deep.nonce {
+		if !w.isMined(t) && max(t.nonce, p.Nonce) < deep.nonce {
 			w.order(command{verb: "forget", payment: id})
 		}
 	}
@@ -288,20 +304,57 @@ func (w *World) late(login string) {
 
 func loginOf(a common.Address) string { return strings.ToLower(a.Hex()) }
 
-// decideHeld puts back the pending rows that were removed without a payment.
+// decideHeld settles payments whose pending row was removed: they are put back, by
+// hand or by a verb, or made by hand and adopted.
 func (w *World) decideHeld() {
 	b := w.ledger.books
 	for _, id := range b.openIDs() {
 		p := b.payments[id]
-		if _, there := b.pending[p.PendingRow()]; p.State == storage.Held && !there {
-			w.say("an operator puts back the pending row of %s", id)
-			if !w.removed[id] {
-				w.violate("payouts ask a person about payment %s, whose row nobody touched", id)
+		_, there := b.pending[p.PendingRow()]
+		if p.State != storage.Held || there || slices.ContainsFunc(w.todo, func(c command) bool { return c.payment == id }) {
+			continue
+		}
+		if !w.removed[id] {
+			w.violate("payouts ask a person about payment %s, whose row nobody touched", id)
+		}
+		switch t := w.instead[id]; {
+		case t == nil && w.chance(300) && w.still() && w.current() && w.unsent(p):
+			if t := w.send(p.To, p.Amount, inPlace); t != nil {
+				w.instead[id] = t
+				w.typed = append(w.typed, typedRow{id, w.saves, t})
 			}
+		case t == nil && w.chance(500):
+			w.order(command{verb: "retry", payment: id})
+		case t == nil:
+			w.say("an operator puts back the pending row of %s", id)
 			b.pending[p.PendingRow()] = p.Time
 			w.need("held")
+		case w.isMined(t):
+			w.order(command{verb: "adopt", payment: id, tx: t.hash})
+		case w.deep().nonce > t.nonce:
+			delete(w.instead, id) // another one has its nonce
 		}
 	}
+}
+
+func (w *World) isMined(t *tx) bool {
+	_, mined := w.chain.where[t.hash]
+	return mined
+}
+
+// deep is a block that no reorg takes away.
+func (w *World) deep() *block {
+	return w.chain.canonical[max(0, len(w.chain.canonical)-int(w.cfg.VoidDepth)-1)]
+}
+
+// unsent says that no transaction of a payment was ever sent, as a look at a block
+// explorer shows, nor another one that could be it.
+func (w *World) unsent(p *storage.Payment) bool {
+	return !w.d.nodeSigns && // else nobody knows what the node made of it
+		!slices.ContainsFunc(w.chain.loose, func(t *tx) bool {
+			return slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == t.hash }) ||
+				t.to == p.To && t.value == int64(p.Amount)*gwei && !w.booked(t)
+		})
 }
 
 // supervise starts what should run: the verb that was asked for, or the daemon.
@@ -357,6 +410,10 @@ func (c command) run(ctx context.Context, p *payouts.Payer) error {
 		return p.Ignore(ctx, c.tx)
 	case "forget":
 		return p.Forget(ctx, c.payment)
+	case "adopt":
+		return p.Adopt(ctx, c.payment, c.tx)
+	case "retry":
+		return p.Retry(ctx, c.payment)
 	}
 	return p.Resolve(ctx)
 }

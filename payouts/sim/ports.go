@@ -244,12 +244,20 @@ func (l tiredLease) Adopt(ctx context.Context, p *storage.Payment, now int64, he
 	return do(l.p, l.p.redis(), "Adopt", func() error { return l.l.Adopt(ctx, p, now, held, why) })
 }
 
+func (l tiredLease) AdoptWithRow(ctx context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error {
+	return do(l.p, l.p.redis(), "Adopt", func() error { return l.l.AdoptWithRow(ctx, p, now, held, why) })
+}
+
 func (l tiredLease) Hold(ctx context.Context, p *storage.Payment, why string) error {
 	return do(l.p, l.p.redis(), "Hold", func() error { return l.l.Hold(ctx, p, why) })
 }
 
 func (l tiredLease) Unhold(ctx context.Context, p *storage.Payment) error {
 	return do(l.p, l.p.redis(), "Unhold", func() error { return l.l.Unhold(ctx, p) })
+}
+
+func (l tiredLease) PutBack(ctx context.Context, p *storage.Payment) error {
+	return do(l.p, l.p.redis(), "PutBack", func() error { return l.l.PutBack(ctx, p) })
 }
 
 func (l tiredLease) Ignore(ctx context.Context, tx common.Hash) error {

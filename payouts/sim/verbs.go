@@ -518,6 +518,14 @@ func (l *lease) Void(_ context.Context, p *storage.Payment, fate storage.NonceFa
 }
 
 func (l *lease) Adopt(_ context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error {
+	return l.adopt(p, now, held, why, false)
+}
+
+func (l *lease) AdoptWithRow(_ context.Context, p *storage.Payment, now int64, held util.Shannon, why string) error {
+	return l.adopt(p, now, held, why, true)
+}
+
+func (l *lease) adopt(p *storage.Payment, now int64, held util.Shannon, why string, row bool) error {
 	if p.State == storage.Held {
 		held -= p.Amount
 	}
@@ -535,12 +543,13 @@ func (l *lease) Adopt(_ context.Context, p *storage.Payment, now int64, held uti
 		if r.State != storage.Signed && r.State != storage.Held {
 			return conflict("payment %s is %s", p.ID, r.State)
 		}
-		if _, there := b.pending[p.PendingRow()]; there {
+		if _, there := b.pending[p.PendingRow()]; there && !row {
 			return conflict("pending row %s exists", p.PendingRow())
 		}
 		if err := b.movable(p.Login, p.Amount, pending, paid); err != nil {
 			return 0, err
 		}
+		delete(b.pending, p.PendingRow())
 		b.settleByHand(p.Login, p.Amount, held)
 		if b.own[p.Login] == nil {
 			b.own[p.Login] = map[string]int64{}
@@ -600,6 +609,26 @@ func (l *lease) hold(p *storage.Payment, to storage.State, why string) error {
 			return conflict("pending row %s was put back, and its amount not", p.PendingRow())
 		}
 		b.change(p.ID, func(r *storage.Payment) { r.State, r.Why = to, why })
+		return ok, nil
+	})
+}
+
+func (l *lease) PutBack(_ context.Context, p *storage.Payment) error {
+	return l.run("put back the pending row of payment "+p.ID, func(b *books) (code, error) {
+		r := b.payments[p.ID]
+		if r == nil || r.Kind != storage.ToMiner || r.Login != p.Login || r.Amount != p.Amount {
+			return conflict("payment %s is something else", p.ID)
+		}
+		if _, there := b.pending[p.PendingRow()]; there && (r.State == storage.Held || r.State == storage.Signed) {
+			return already, nil
+		}
+		if r.State != storage.Held {
+			return conflict("payment %s is %s", p.ID, r.State)
+		}
+		if !b.backed(p.Login, p.Amount) {
+			return conflict("the amount of payment %s is pending no more", p.ID)
+		}
+		b.pending[p.PendingRow()] = p.Time
 		return ok, nil
 	})
 }

@@ -151,7 +151,7 @@ func newWorld(o Options) *World {
 	r := rand.New(rand.NewPCG(o.Seed, 0x9e3779b97f4a7c15))
 	w := &World{rng: r, mutation: o.Mutation, trace: o.Trace, d: drawDangers(r), ledger: &ledger{books: newBooks(), fenceless: o.Mutation != nil && o.Mutation.fenceless}, named: map[string]bool{},
 		earned: map[string]util.Shannon{}, orphaned: map[common.Hash]*orphan{},
-		operator: operator{needed: map[string]int{}, tries: map[command]int{}, unowed: map[common.Hash]bool{}, removed: map[string]bool{}}}
+		operator: operator{needed: map[string]int{}, tries: map[command]int{}, unowed: map[common.Hash]bool{}, removed: map[string]bool{}, instead: map[string]*tx{}}}
 	w.cfg = payouts.DefaultConfig()
 	w.cfg.Enabled, w.cfg.Address, w.cfg.Threshold = true, poolAccount.Hex(), threshold
 	w.cfg.Interval, w.cfg.PollInterval = util.Duration(20*blockTime), util.Duration(blockTime)

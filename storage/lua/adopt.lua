@@ -4,6 +4,7 @@
 -- ARGV[3] id   ARGV[4] login   ARGV[5] amount   ARGV[6] hash   ARGV[7] unix time
 -- ARGV[8] number of attempts   ARGV[9] attempts, JSON   ARGV[10] why   ARGV[11] Shannon that stay pending for held payments
 -- ARGV[12] unix time of the debit; a row written by hand is not older
+-- ARGV[13] '1' when the pending row is to be taken away, if it is there
 local state, bad = payment(KEYS[3], ARGV[3], 'kind', 'payment', 'login', ARGV[4], 'amount', ARGV[5])
 bad = bad or wrongtype('zset', KEYS[6], KEYS[7], KEYS[8]) or wrongtype('hash', KEYS[9], KEYS[10]) or taken(KEYS[9], ARGV[6], ARGV[3])
 if bad then return refuse('CONFLICT', bad) end
@@ -13,9 +14,10 @@ if state ~= 'signed' and state ~= 'held' then
   return refuse('CONFLICT', 'payment ' .. ARGV[3] .. ' is ' .. state)
 end
 local row = ARGV[4] .. ':' .. ARGV[5]
-if redis.call('ZSCORE', KEYS[6], row) then return refuse('CONFLICT', 'pending row ' .. row .. ' exists') end
+if ARGV[13] ~= '1' and redis.call('ZSCORE', KEYS[6], row) then return refuse('CONFLICT', 'pending row ' .. row .. ' exists') end
 bad = unmovable(KEYS[4], KEYS[5], ARGV[5], 'pending', 'paid')
 if bad then return refuse('CONFLICT', bad) end
+redis.call('ZREM', KEYS[6], row)
 settlebyhand(KEYS[4], KEYS[5], KEYS[6], ARGV[5], ARGV[11], KEYS[10])
 -- A person may have typed the row in another letter case, or left out zeros at
 -- the hash's beginning: it gives way to ours, at its time.
