@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -64,7 +63,7 @@ func doctor(ctx context.Context, a *app) error {
 	p.others(ctx)
 	p.files()
 	if a.json {
-		if err := json.NewEncoder(a.out).Encode(p); err != nil {
+		if err := a.print(p); err != nil {
 			return err
 		}
 	} else if err := p.print(); err != nil {

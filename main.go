@@ -8,7 +8,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,6 +82,9 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
+		if l.json {
+			_ = json.NewEncoder(stdout).Encode(errorOf(err))
+		}
 		return exitUsage
 	}
 	log := newLogger(cfg.Log, stderr)
@@ -94,6 +99,9 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	done := a.endInTime(ctx, shutdownTimeout, os.Exit)
 	defer done()
 	err = verbs[l.verb].run(ctx, a)
+	if l.json && err != nil && !errors.Is(err, errPartly) {
+		_ = a.print(errorOf(cmp.Or(src.Locate(err), err))) // the exit status says it as well
+	}
 	return status(ctx, log, src, err)
 }
 

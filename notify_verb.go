@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/notify"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
@@ -21,6 +22,9 @@ func testHooks(ctx context.Context, a *app) error {
 		return err
 	}
 	defer a.busy.begin("a hook")()
+	if a.json {
+		return a.printHooks(n.Test(ctx))
+	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	failed := 0
 	for _, t := range n.Test(ctx) {
@@ -35,7 +39,22 @@ func testHooks(ctx context.Context, a *app) error {
 		return err
 	}
 	if failed > 0 {
-		return errors.New("a hook did not take the test message")
+		return errHook
 	}
 	return nil
+}
+
+var errHook = errors.New("a hook did not take the test message")
+
+func (a *app) printHooks(tests []notify.Tried) error {
+	var failed error
+	list := make([]hookView, 0, len(tests))
+	for _, t := range tests {
+		v := hookView{Hook: t.Hook, Taken: t.Err == nil}
+		if t.Err != nil {
+			v.Error, failed = t.Err.Error(), errHook
+		}
+		list = append(list, v)
+	}
+	return errors.Join(a.print(list), failed)
 }

@@ -2,10 +2,7 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
-	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -64,6 +61,9 @@ func (a *app) write(ctx context.Context, db *storage.DB, act storage.Act) error 
 	if err := db.Control(ctx, act); err != nil {
 		return err
 	}
+	if a.json {
+		return a.print(act)
+	}
 	fmt.Fprintln(a.out, strings.TrimSpace(act.Verb+" "+act.Login+act.What)+" is written down")
 	return nil
 }
@@ -103,6 +103,9 @@ var errRefused = errors.New("nothing was done")
 func (a *app) sure(what string) error {
 	if a.yes {
 		return nil
+	}
+	if a.json {
+		return errors.New(what + ": say --yes, for a program is not asked")
 	}
 	fmt.Fprintf(a.out, "%s. Go on? [y/N] ", what)
 	answer, _ := bufio.NewReader(a.in).ReadString('\n') // no answer is a no
@@ -186,6 +189,22 @@ func ignore(ctx context.Context, a *app) error {
 		func(p *payouts.Payer) error { return p.Ignore(ctx, tx) })
 }
 
+func adopt(ctx context.Context, a *app) error {
+	id := a.args[0]
+	tx, err := parseHash(a.args[1])
+	if err != nil {
+		return err
+	}
+	return a.steer(ctx, "Payment "+id+" will count as made by transaction "+tx.Hex(), "adopt "+id+" "+tx.Hex(),
+		func(p *payouts.Payer) error { return p.Adopt(ctx, id, tx) })
+}
+
+func retry(ctx context.Context, a *app) error {
+	id := a.args[0]
+	return a.steer(ctx, "Payment "+id+" will be made by its own transaction. If it was made by hand already, its miner is paid twice", "retry "+id,
+		func(p *payouts.Payer) error { return p.Retry(ctx, id) })
+}
+
 func forget(ctx context.Context, a *app) error {
 	id := a.args[0]
 	return a.steer(ctx, "Payment "+id+" will be credited back and paid anew. If its transaction, made by hand, is mined later, its miner is paid twice",
@@ -262,7 +281,7 @@ func explain(ctx context.Context, a *app) error {
 		all = append(all, e)
 	}
 	if a.json {
-		return json.NewEncoder(a.out).Encode(all)
+		return a.print(all)
 	}
 	for _, e := range all {
 		if err := e.print(a); err != nil {
@@ -339,68 +358,4 @@ func (e *explained) print(a *app) error {
 	fmt.Fprintf(w, "next session\t%s\n", e.Next.Format(time.DateTime+" MST"))
 	fmt.Fprintf(w, "then\t%s\n", strings.Trim(e.Reason+": "+e.Why, ": "))
 	return w.Flush()
-}
-
-// export writes the payments of some days for the accountant. Days begin at
-// midnight UTC.
-func export(ctx context.Context, a *app) error {
-	var days [2]time.Time
-	for i, text := range a.args {
-		day, err := time.Parse(time.DateOnly, text)
-		if err != nil {
-			return fmt.Errorf("%q is no day, want one like 2026-01-31", text)
-		}
-		days[i] = day
-	}
-	db, err := a.openRedis(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	out := csv.NewWriter(a.out)
-	if err := out.Write([]string{"time", "miner", "amount", "amountShannon", "transaction", "state", "block", "feeWei"}); err != nil {
-		return err
-	}
-	var chunk []storage.PaidRow
-	var failed error
-	flush := func() {
-		if failed == nil {
-			failed = a.exportRows(ctx, db, out, chunk)
-		}
-		chunk = chunk[:0]
-	}
-	err = db.PaidBetween(ctx, days[0].Unix(), days[1].Unix()-1, func(row storage.PaidRow) {
-		if chunk = append(chunk, row); len(chunk) == exportChunk {
-			flush()
-		}
-	})
-	if err == nil {
-		flush()
-	}
-	out.Flush()
-	return cmp.Or(err, failed, out.Error())
-}
-
-const exportChunk = 500
-
-func (a *app) exportRows(ctx context.Context, db *storage.DB, out *csv.Writer, rows []storage.PaidRow) error {
-	var txs []string
-	for _, row := range rows {
-		txs = append(txs, row.Tx)
-	}
-	states, err := db.PaymentStatuses(ctx, txs)
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		s, block := states[row.Tx], ""
-		if s.Block > 0 {
-			block = strconv.FormatUint(s.Block, 10)
-		}
-		if err := out.Write([]string{time.Unix(row.Time, 0).UTC().Format(time.RFC3339), row.Login, row.Amount.Coins(),
-			strconv.FormatInt(int64(row.Amount), 10), row.Tx, string(s.State), block, s.FeeWei}); err != nil {
-			return err
-		}
-	}
-	return nil
 }

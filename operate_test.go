@@ -93,9 +93,25 @@ func TestWhatCannotBeUndoneAsksFirst(t *testing.T) {
 	d := newDesk(t)
 	d.says(exitError, "will be credited back and paid anew", "forget", "7-x")
 	d.says(exitError, "nothing was done", "ignore", hash)
+	d.says(exitError, "its miner is paid twice", "retry", "7-x")
+	d.says(exitError, "will count as made by transaction "+hash, "adopt", "7-x", hash)
+	d.says(exitError, "say --yes, for a program is not asked", "adopt", "7-x", hash, "--json")
+	d.says(exitError, "payment 7-x is not in flight", "retry", "7-x", "--yes")
 	d.says(exitOK, "No pending payments to resolve", "resolve", "--yes")
 	if acts := d.redis.Do(t, "LRANGE", "etc:payments:acts", 0, -1); !strings.Contains(fmt.Sprint(acts), `"what":"resolve"`) {
 		t.Errorf("acts %v, want the resolve with who did it", acts)
+	}
+}
+
+func TestProgramsReadWhatVerbsSay(t *testing.T) {
+	d := newDesk(t)
+	var said struct{ Verb, Login, Reason string }
+	if d.decodes(&said, "hold", somebody, "--json", "--reason", "why"); said.Verb != "hold" || said.Login != somebody || said.Reason != "why" {
+		t.Errorf("hold says %+v", said)
+	}
+	var valid struct{ Valid bool }
+	if d.decodes(&valid, "check", "--json"); !valid.Valid {
+		t.Errorf("check says %+v", valid)
 	}
 }
 

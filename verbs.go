@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -55,29 +54,31 @@ var verbs map[string]verb
 
 // verbOrder is the order of --help.
 var verbOrder = []string{"", "check", "doctor", "run", "plan", "status", "explain", "audit", "export",
-	"notify", "hold", "release", "pause", "resume", "resolve", "accept", "record", "ignore", "forget"}
+	"notify", "hold", "release", "pause", "resume", "resolve", "retry", "adopt", "record", "ignore", "forget", "accept"}
 
 func init() {
 	verbs = map[string]verb{
 		"":        {"", "run every module that the configuration enables, until SIGTERM", serve, ""},
-		"check":   {"", "validate the configuration and exit", check, ""},
+		"check":   {"", "validate the configuration and exit", check, "json"},
 		"doctor":  {"", "look at Redis, nodes, signer, clocks, disk and secrets, and say how to mend what is wrong", doctor, "json"},
-		"run":     {"", "one payout session, then exit with a telling status", runOnce, ""},
+		"run":     {"", "one payout session, then exit with a telling status", runOnce, "json"},
 		"plan":    {"", "what a session would pay and what blocks whom; writes nothing", plan, "json"},
 		"status":  {"", "lock, session, payments in flight, totals; writes nothing", showStatus, "json"},
 		"explain": {"LOGIN", "why and when a miner is paid, from shares to payments; writes nothing", explain, "json"},
 		"audit":   {"", "add the books up and name every row that is wrong; writes nothing", audit, "json"},
-		"export":  {"FROM TO", "payments from one day to before another (2026-01-31), as CSV", export, ""},
-		"notify":  {"", "send every hook a test message and say which took it", testHooks, ""},
-		"hold":    {"LOGIN", "do not pay a miner until release", hold, "reason"},
-		"release": {"LOGIN", "pay a miner again", release, "reason"},
-		"pause":   {"", "pay nobody until resume; what is in flight goes on", pause, "reason"},
-		"resume":  {"", "pay again", resume, "reason"},
-		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve, "reason yes"},
-		"accept":  {"LOGIN", "say that what a miner has beyond what blocks brought him is meant, so that the audit is clean", accept, "reason yes"},
-		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record, "reason"},
-		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore, "reason yes"},
-		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget, "reason yes"},
+		"export":  {"FROM TO [WHAT]", "payments, rewards or days, from one day to before another (2026-01-31), as CSV", export, "json"},
+		"notify":  {"", "send every hook a test message and say which took it", testHooks, "json"},
+		"hold":    {"LOGIN", "do not pay a miner until release", hold, "json reason"},
+		"release": {"LOGIN", "pay a miner again", release, "json reason"},
+		"pause":   {"", "pay nobody until resume; what is in flight goes on", pause, "json reason"},
+		"resume":  {"", "pay again", resume, "json reason"},
+		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve, "json reason yes"},
+		"retry":   {"PAYMENT", "let a payment go on that is held, or that the node refused", retry, "json reason yes"},
+		"adopt":   {"PAYMENT HASH", "take a transaction made by hand for a payment's own, after a look at the chain", adopt, "json reason yes"},
+		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record, "json reason"},
+		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore, "json reason yes"},
+		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget, "json reason yes"},
+		"accept":  {"LOGIN", "say that what a miner has beyond what blocks brought him is meant, so that the audit is clean", accept, "json reason yes"},
 	}
 }
 
@@ -99,10 +100,10 @@ func usage() string {
 	}
 	_ = w.Flush() // a Builder takes everything
 	b.WriteString(`
---json        print for programs (doctor, plan, status, explain, audit)
---reason TEXT why; it is written down with your name (hold to forget), and
+--json        print for programs; an error is {"error": …} as well
+--reason TEXT why; it is written down with your name (hold to accept), and
               miners are shown it, without the name (hold, pause)
---yes         do not ask (resolve, accept, ignore, forget)
+--yes         do not ask (resolve to accept)
 
 The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)
 in the environment is the verb resolve.
@@ -151,11 +152,16 @@ func parseArgs(args []string) (line, error) {
 			return line{}, fmt.Errorf("%s takes no --%s", cmp.Or(l.verb, "the pool"), option)
 		}
 	}
-	if want := strings.Fields(v.args); len(l.args) != len(want) {
+	want := strings.Fields(v.args)
+	least := len(slices.DeleteFunc(slices.Clone(want), func(a string) bool { return strings.HasPrefix(a, "[") }))
+	if len(l.args) < least || len(l.args) > len(want) {
 		return line{}, fmt.Errorf("%s takes %s, got %d", l.verb, argumentsOf(want), len(l.args))
 	}
-	if v.args == hashArg {
-		if _, err := parseHash(l.args[0]); err != nil {
+	for i, arg := range l.args {
+		if want[i] != hashArg {
+			continue
+		}
+		if _, err := parseHash(arg); err != nil {
 			return line{}, fmt.Errorf("%s: %w", l.verb, err)
 		}
 	}
@@ -287,6 +293,9 @@ func check(_ context.Context, a *app) error {
 	if err := a.cfg.checkFiles(); err != nil {
 		return err
 	}
+	if a.json {
+		return a.print(map[string]any{"valid": true, "file": a.path})
+	}
 	fmt.Fprintf(a.out, "%s is valid\n", a.path)
 	return nil
 }
@@ -298,6 +307,12 @@ func runOnce(ctx context.Context, a *app) error {
 	return a.withPayer(ctx, func(p *payouts.Payer) error {
 		p.GiveUpAfter(patience)
 		r, err := p.Session(ctx)
+		if a.json {
+			if err := a.print(runOf(r)); err != nil {
+				return err
+			}
+			return partly(r, err)
+		}
 		fmt.Fprintf(a.out, "paid %d of %d, %d in flight, %s coins\n", r.Paid, r.Due, r.InFlight, r.Amount.Coins())
 		for _, s := range r.Skipped {
 			fmt.Fprintf(a.out, "not paid: %s %s (%s)\n", s.Login, s.Reason, s.Why)
@@ -305,11 +320,16 @@ func runOnce(ctx context.Context, a *app) error {
 		for _, bad := range r.SetAside {
 			fmt.Fprintf(a.out, "set aside: %v\n", bad)
 		}
-		if err == nil && (r.Paid < r.Due || len(r.SetAside) > 0) {
-			return errPartly
-		}
-		return err
+		return partly(r, err)
 	})
+}
+
+// partly says of a session that ended well whether somebody who was due was not paid.
+func partly(r payouts.Result, err error) error {
+	if err == nil && (r.Paid < r.Due || len(r.SetAside) > 0) {
+		return errPartly
+	}
+	return err
 }
 
 func resolve(ctx context.Context, a *app) error {
@@ -341,7 +361,7 @@ func plan(ctx context.Context, a *app) error {
 		return err
 	}
 	if a.json {
-		return json.NewEncoder(a.out).Encode(planOf(pl))
+		return a.print(planOf(pl))
 	}
 	return printPlan(a.out, pl)
 }
@@ -406,7 +426,7 @@ func showStatus(ctx context.Context, a *app) error {
 		return err
 	}
 	if a.json {
-		return json.NewEncoder(a.out).Encode(statusOf(s))
+		return a.print(statusOf(s))
 	}
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	m := s.Meta
@@ -470,7 +490,7 @@ func audit(ctx context.Context, a *app) error {
 		return err
 	}
 	if a.json {
-		if err := json.NewEncoder(a.out).Encode(report); err != nil {
+		if err := a.print(report); err != nil {
 			return err
 		}
 	} else {

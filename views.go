@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"math/big"
@@ -14,6 +15,47 @@ import (
 
 // What the verbs print with --json. Amounts are in Shannon, and in Wei where the
 // name says so; times are unix seconds.
+
+// print writes a value for programs.
+func (a *app) print(v any) error { return json.NewEncoder(a.out).Encode(v) }
+
+// errorView is what went wrong.
+type errorView struct {
+	Error  string `json:"error"`
+	Reason string `json:"reason,omitempty"` // why payouts are halted, in a word
+}
+
+func errorOf(err error) errorView {
+	v := errorView{Error: err.Error()}
+	var h *payouts.Halt
+	if errors.As(err, &h) {
+		v.Reason = h.Reason
+	}
+	return v
+}
+
+type hookView struct {
+	Hook  string `json:"hook"`
+	Taken bool   `json:"taken"`
+	Error string `json:"error,omitempty"`
+}
+
+type runView struct {
+	Due      int           `json:"due"`
+	Paid     int           `json:"paid"`
+	InFlight int           `json:"inFlight"`
+	Amount   util.Shannon  `json:"amount"`
+	NotPaid  []blockedView `json:"notPaid"`
+	SetAside []string      `json:"setAside"`
+}
+
+func runOf(r payouts.Result) runView {
+	v := runView{Due: r.Due, Paid: r.Paid, InFlight: r.InFlight, Amount: r.Amount, NotPaid: []blockedView{}, SetAside: texts(r.SetAside)}
+	for _, s := range r.Skipped {
+		v.NotPaid = append(v.NotPaid, blockedView(s))
+	}
+	return v
+}
 
 type planView struct {
 	Account     string        `json:"account"`

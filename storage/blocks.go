@@ -178,6 +178,35 @@ func parseSplit(text string) (s Split, logins int64, ok bool) {
 	return s, n[2], true
 }
 
+// Splits reads how the rewards of blocks were divided, without their credits: nil
+// where nothing was written down, as of older pools.
+func (db *DB) Splits(ctx context.Context, blocks []Block) ([]*Split, error) {
+	out := make([]*Split, len(blocks))
+	if len(blocks) == 0 {
+		return out, nil
+	}
+	key, fields := db.Keys.Splits(), make([]string, len(blocks))
+	for i, b := range blocks {
+		fields[i] = b.split()
+	}
+	texts, err := db.rdb.HMGet(ctx, key, fields...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	for i, v := range texts {
+		text, written := v.(string)
+		if !written {
+			continue
+		}
+		s, _, ok := parseSplit(text)
+		if !ok {
+			return nil, fmt.Errorf("%w: %s field %s = %q", ErrMalformed, key, fields[i], text)
+		}
+		out[i] = &s
+	}
+	return out, nil
+}
+
 // ErrSplit reports a split that does not add up. Nothing was credited.
 var ErrSplit = errors.New("the split does not add up")
 
