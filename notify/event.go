@@ -188,6 +188,8 @@ var reasons = map[string]string{
 	"node_syncing":     "the node is still syncing; the next session tries again",
 	"node_behind":      "the node is behind; the next session tries again",
 	"wallet_low":       "the account cannot cover the next payment and its fee; top it up",
+	"session_limit":    "payouts.maxPerSession is reached; who is left waits for the next session",
+	"day_limit":        "payouts.maxPerDay is reached; who is left waits",
 	"gas_too_high":     "gas costs more than payouts.maxGasPrice",
 	"signer":           "the signer does not sign; the log of payouts says why",
 	"locked":           "another process holds the payments lock, or an older pool left it",

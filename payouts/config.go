@@ -61,6 +61,10 @@ type Config struct {
 	PollInterval  util.Duration `json:"pollInterval"`  // between looks at the chain while payments are open
 	Signer        SignerConfig  `json:"signer"`
 
+	// Limits against what nobody foresaw; 0 is none.
+	MaxPerSession util.Shannon `json:"maxPerSession,string"`
+	MaxPerDay     util.Shannon `json:"maxPerDay,string"` // in any 24 hours
+
 	// KeepNwFees is how open-etc-pool-friends writes FeeFromMiner. It took a
 	// flat fee; ours is the one the transaction is signed with.
 	KeepNwFees   bool         `json:"keepNwFees"`
@@ -167,6 +171,8 @@ func (c Config) Validate() error {
 	}
 	f.Unless(c.Threshold >= 0 && c.Threshold <= util.MaxShannon, "payouts.threshold", "is %d, want 0 to %d Shannon", c.Threshold, util.MaxShannon)
 
+	f.Unless(c.MaxPerSession >= 0 && c.MaxPerSession <= util.MaxShannon, "payouts.maxPerSession", "is %d, want 0 to %d Shannon, 0 for no limit", c.MaxPerSession, util.MaxShannon)
+	f.Unless(c.MaxPerDay >= 0 && c.MaxPerDay <= util.MaxShannon, "payouts.maxPerDay", "is %d, want 0 to %d Shannon, 0 for no limit", c.MaxPerDay, util.MaxShannon)
 	c.checkSchedule(&f)
 	f.Unless(c.Window >= 1 && c.Window <= 4096, "payouts.window", "is %d, want 1 to 4096", c.Window)
 	f.Unless(c.Confirmations >= 1, "payouts.confirmations", "is 0, want at least 1")

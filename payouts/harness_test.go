@@ -55,6 +55,13 @@ func (c *miningClock) Now() time.Time {
 	return c.now
 }
 
+// jump sets the clock forward; the chain stays where it is.
+func (c *miningClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
 func (c *miningClock) Sleep(ctx context.Context, d time.Duration) error {
 	c.mu.Lock()
 	c.now = c.now.Add(d)

@@ -155,6 +155,9 @@ func (t *turn) wouldPay(ctx context.Context, pl *Plan) error {
 		}
 	}
 	s.queue = t.unheld(s, s.queue)
+	if err := t.countSpent(ctx, s); err != nil {
+		return err
+	}
 	for len(s.queue) > 0 {
 		n := min(planBatch, len(s.queue))
 		batch := s.queue[:n]
@@ -164,6 +167,10 @@ func (t *turn) wouldPay(ctx context.Context, pl *Plan) error {
 			return err
 		}
 		ps, low := t.affordable(ps, at)
+		ps, over := t.within(s, ps)
+		if over != nil {
+			low = over
+		}
 		if low != nil && pl.Stopped == nil {
 			pl.Stopped = low
 		}
@@ -171,14 +178,20 @@ func (t *turn) wouldPay(ctx context.Context, pl *Plan) error {
 			fee := new(big.Int).Mul(at.max(), new(big.Int).SetUint64(p.Gas))
 			pl.Pay = append(pl.Pay, Planned{Login: p.Login, Amount: p.Amount, Gas: p.Gas, FeeWei: fee})
 			pl.Total += p.Amount
+			s.spent, s.today = s.spent+p.Amount, s.today+p.Amount
 			pl.FeesWei.Add(pl.FeesWei, fee)
 			p.Attempts = []storage.Attempt{{GasPrice: at.max()}}
 			t.open = append(t.open, p)
 			t.meta.NextNonce++
 		}
-		if low != nil {
+		var h *Halt
+		if errors.As(low, &h) {
+			why := "the hot wallet does not hold enough"
+			if over != nil {
+				why = "the limit of what may be spent is reached"
+			}
 			for _, a := range append(batch[len(ps):], s.queue...) {
-				s.skip(a.Login, HaltWallet, "the hot wallet does not hold enough")
+				s.skip(a.Login, h.Reason, why)
 			}
 			break
 		}

@@ -23,6 +23,7 @@ type Ledger interface {
 	Payments(ctx context.Context, ids ...string) ([]*storage.Payment, error)
 	Pending(ctx context.Context) ([]storage.PendingRow, []error, error)
 	History(ctx context.Context, login string, since int64) ([]storage.Paid, error)
+	PaidSince(ctx context.Context, since int64) (util.Shannon, error)
 	NoncesFrom(ctx context.Context, account common.Address, first, last uint64) (map[uint64]string, error)
 	PaymentByHash(ctx context.Context, tx common.Hash) (string, error)
 	Miner(ctx context.Context, login string) (storage.Miner, error)

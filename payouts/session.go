@@ -51,6 +51,8 @@ type session struct {
 	counted bool
 	opened  map[string]*storage.Payment // by id
 	logins  map[string]bool             // opened in this session
+	spent   util.Shannon                // opened in this session
+	today   util.Shannon                // opened or paid in the last 24 hours, this session included
 	stop    error                       // why no more is opened
 	shown   string                      // the last progress line
 }
@@ -162,6 +164,9 @@ func (t *turn) list(ctx context.Context, s *session) error {
 		if p.Time >= s.started {
 			s.opened[p.ID], s.logins[p.Login] = p, true
 		}
+	}
+	if err := t.countSpent(ctx, s); err != nil {
+		return err
 	}
 	s.queue, s.stop = s.queue[:0], nil
 	for _, a := range due {
@@ -275,7 +280,8 @@ func (t *turn) payBatch(ctx context.Context, s *session, batch []storage.Account
 		return err
 	}
 	ps, low := t.affordable(ps, at)
-	if low != nil {
+	ps, over := t.within(s, ps)
+	if s.stop = over; over == nil {
 		s.stop = low
 	}
 	for i, p := range ps {
@@ -296,6 +302,7 @@ func (t *turn) payBatch(ctx context.Context, s *session, batch []storage.Account
 	}
 	for _, p := range opened {
 		s.opened[p.ID], s.logins[p.Login] = p, true
+		s.spent, s.today = s.spent+p.Amount, s.today+p.Amount
 		t.open = append(t.open, p)
 		t.log.Debug("opened", "payment", p.ID, "login", p.Login, "amountShannon", int64(p.Amount), "nonce", p.Nonce, "tx", p.Last().Hash)
 	}
@@ -392,6 +399,52 @@ func (t *turn) affordable(ps []*storage.Payment, at price) ([]*storage.Payment, 
 		left.Sub(left, cost)
 	}
 	return ps, nil
+}
+
+// countSpent adds up what counts for the limits.
+func (t *turn) countSpent(ctx context.Context, s *session) error {
+	s.spent, s.today = 0, 0
+	for _, p := range s.opened {
+		s.spent += p.Amount
+	}
+	if t.cfg.MaxPerDay == 0 {
+		return nil
+	}
+	for _, r := range t.rows {
+		s.today += r.Amount
+	}
+	// By the clock or the chain, whichever is behind: a clock that jumps ahead lifts
+	// no limit.
+	now := min(t.clock.Now().Unix(), int64(t.view.Head.Time))
+	paid, err := t.ledger.PaidSince(ctx, now-24*3600)
+	s.today += paid
+	return err
+}
+
+// within keeps those payments that the limits leave room for, and says what
+// stopped it.
+func (t *turn) within(s *session, ps []*storage.Payment) ([]*storage.Payment, error) {
+	spent, today := s.spent, s.today
+	for i, p := range ps {
+		spent, today = spent+p.Amount, today+p.Amount
+		switch {
+		case t.cfg.MaxPerSession > 0 && spent > t.cfg.MaxPerSession:
+			return ps[:i], halt(HaltSession, "the payment of %s to %s would bring this session to %s, above payouts.maxPerSession = %s; who is left waits for the next session%s",
+				p.Amount.Coins(), p.Login, spent.Coins(), t.cfg.MaxPerSession.Coins(), never(p.Amount, t.cfg.MaxPerSession))
+		case t.cfg.MaxPerDay > 0 && today > t.cfg.MaxPerDay:
+			return ps[:i], halt(HaltDay, "the payment of %s to %s would bring the last 24 hours to %s, above payouts.maxPerDay = %s; who is left waits%s",
+				p.Amount.Coins(), p.Login, today.Coins(), t.cfg.MaxPerDay.Coins(), never(p.Amount, t.cfg.MaxPerDay))
+		}
+	}
+	return ps, nil
+}
+
+// never says of a payment above a limit that waiting does not help.
+func never(amount, limit util.Shannon) string {
+	if amount <= limit {
+		return ""
+	}
+	return "; this payment alone is above it, so that it and all larger ones wait until it is raised"
 }
 
 // openBatch debits the miners. One whose books disagree is set aside; whoever

@@ -53,6 +53,8 @@ const (
 	HaltSigner      = "signer"
 	HaltWallet      = "wallet_low"
 	HaltGasPrice    = "gas_too_high"
+	HaltSession     = "session_limit"  // payouts.maxPerSession
+	HaltDay         = "day_limit"      // payouts.maxPerDay
 	HaltPaused      = "payouts_paused" // an operator said so
 	HaltJournal     = "journal"
 	HaltReorg       = "reorg"

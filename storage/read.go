@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"slices"
 	"strconv"
@@ -414,6 +415,13 @@ func parseTxHash(s string) (common.Hash, error) {
 		return common.Hash{}, fmt.Errorf("%q: %w", s, err)
 	}
 	return common.BytesToHash(b), nil
+}
+
+// PaidSince adds up the history from a moment in unix seconds on, without rows that
+// cannot be read.
+func (db *DB) PaidSince(ctx context.Context, since int64) (sum util.Shannon, err error) {
+	err = db.PaidBetween(ctx, since, math.MaxInt64, func(r PaidRow) { sum += r.Amount })
+	return sum, err
 }
 
 // Rejects reads which recipients do not accept payments, and why.

@@ -300,7 +300,7 @@ func (db *DB) byScore(ctx context.Context, key string, from, to int64, each func
 		}
 		full := int64(len(zs)) == count
 		// Of the last second there may be more: it is read with the next chunk.
-		next, end := to+1, len(zs)
+		next, end := from, len(zs)
 		if full {
 			next = int64(zs[end-1].Score)
 			for end > 0 && int64(zs[end-1].Score) == next {
@@ -313,6 +313,9 @@ func (db *DB) byScore(ctx context.Context, key string, from, to int64, each func
 		}
 		for _, z := range zs[:end] {
 			each(member(z), int64(z.Score))
+		}
+		if !full {
+			return nil
 		}
 		from, count = next, statsChunk
 	}

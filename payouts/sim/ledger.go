@@ -122,6 +122,16 @@ func (l *ledger) Pending(context.Context) ([]storage.PendingRow, []error, error)
 	return rows, nil, nil
 }
 
+func (l *ledger) PaidSince(_ context.Context, since int64) (sum util.Shannon, err error) {
+	for row, at := range l.books.all {
+		if parts := strings.Split(row, ":"); at >= since && len(parts) == 3 {
+			a, _ := util.ParseShannon(parts[2])
+			sum += a
+		}
+	}
+	return sum, nil
+}
+
 func (l *ledger) History(_ context.Context, login string, since int64) ([]storage.Paid, error) {
 	var rows []storage.Paid
 	seen := map[common.Hash]bool{}

@@ -169,6 +169,10 @@ func (l tiredLedger) Due(ctx context.Context, least util.Shannon) (a []storage.A
 	return a, b, err
 }
 
+func (l tiredLedger) PaidSince(ctx context.Context, since int64) (util.Shannon, error) {
+	return ask(l.p, l.p.redis(), "PaidSince", func() (util.Shannon, error) { return l.p.w.ledger.PaidSince(ctx, since) })
+}
+
 func (l tiredLedger) Rejects(ctx context.Context) (map[string]string, error) {
 	return ask(l.p, l.p.redis(), "Rejects", func() (map[string]string, error) { return l.p.w.ledger.Rejects(ctx) })
 }

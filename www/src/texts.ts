@@ -139,6 +139,8 @@ export const texts = {
     payouts_paused: 'The operator has paused payouts. Balances are kept.',
     wallet_low: 'The pool’s wallet does not hold enough coins at the moment. Payment goes on when rewards have matured or the wallet is filled up.',
     gas_too_high: 'Network fees are above the pool’s limit at the moment. Payment goes on when they fall.',
+    session_limit: 'The last session paid as much as one session may. Payment goes on in the next one.',
+    day_limit: 'As much was paid in the last 24 hours as may be. Payment goes on in a later session.',
     unknown: 'The payout process has not been heard of for a while, so it is not known when it pays. Balances are kept.',
     locked: 'Another payout process holds the lock, or one has stopped halfway. The operator has to look at it; balances are kept.',
     refused: 'The network’s nodes refused a payment. The operator has to look at it; balances are kept.',
