@@ -182,7 +182,7 @@ const (
 	reasonRefused = "refused"
 )
 
-// reasons are what docs/payouts.md says about a session that paid nobody more.
+// reasons are what docs/halts.md says about a session that paid nobody more.
 var reasons = map[string]string{
 	"too_few_peers":    "the node has too few peers; the next session tries again",
 	"node_syncing":     "the node is still syncing; the next session tries again",
