@@ -9,10 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/notify"
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -98,7 +100,7 @@ func (p *patient) redis(ctx context.Context) *storage.DB {
 	}
 	s, err := db.Server(ctx)
 	if err != nil {
-		p.note(sick, "", "Redis: %v", err)
+		p.note(sick, "let the pool's user ask INFO (ACL SETUSER NAME +info +config|get +time)", "Redis: %v", err)
 		return db
 	}
 	p.persistence(s)
@@ -158,21 +160,22 @@ func (p *patient) payouts(ctx context.Context, db *storage.DB) {
 	}
 	node, err := p.app.openNode()
 	if err != nil {
-		p.note(sick, "", "%v", err)
+		p.note(sick, "mend payouts.daemon", "%v", err)
 		return
 	}
 	defer node.Close()
 	payer, err := payouts.OpenToRead(ctx, cfg, db, node, p.app.log)
 	if err != nil {
-		p.note(sick, "", "payouts: %v", err)
+		p.note(sick, "mend what the line names in the section payouts", "payouts: %v", err)
 		return
 	}
 	plan, err := payer.Plan(ctx)
+	var halted *payouts.Halt
 	switch {
 	case err != nil:
-		p.note(sick, "", "a session cannot be planned: %v", err)
-	case plan.Stopped != nil:
-		p.note(sick, "", "a session would pay nobody: %v", plan.Stopped)
+		p.note(sick, "mend what the line names: Redis, the node or the signer", "a session cannot be planned: %v", err)
+	case errors.As(plan.Stopped, &halted):
+		p.note(sick, "docs/halts.md, "+halted.Reason, "a session would not pay everybody: %v", halted)
 	default:
 		p.ok("a session would pay %s coins, payments: %d; the account %s has %s", plan.Total.Coins(), len(plan.Pay), plan.Account, weiCoins(plan.Balance))
 	}
@@ -196,7 +199,7 @@ const oldHead = 5 * time.Minute // since the head block, before somebody should 
 func (p *patient) node(ctx context.Context, key, at string, peersWanted uint64, unlocked bool) {
 	c, err := rpc.New([]string{at}, p.app.cfg.Payouts.Timeout.Std())
 	if err != nil {
-		p.note(sick, "", "%s: %v", key, err)
+		p.note(sick, "mend "+key, "%s: %v", key, err)
 		return
 	}
 	defer c.Close()
@@ -212,7 +215,7 @@ func (p *patient) node(ctx context.Context, key, at string, peersWanted uint64, 
 	}
 	head, err := c.Head(ctx)
 	if err != nil {
-		p.note(sick, "", "%s: %v", name, err)
+		p.note(sick, "look at the node's log, and whether it offers the namespaces eth, net and web3", "%s: %v", name, err)
 		return
 	}
 	syncing, err1 := c.Syncing(ctx)
@@ -220,7 +223,7 @@ func (p *patient) node(ctx context.Context, key, at string, peersWanted uint64, 
 	age := time.Since(time.Unix(int64(head.Time), 0))
 	switch err := errors.Join(err1, err2); {
 	case err != nil:
-		p.note(sick, "", "%s: %v", name, err)
+		p.note(sick, "look at the node's log, and whether it offers the namespaces eth, net and web3", "%s: %v", name, err)
 	case syncing:
 		p.note(sick, "wait until it has caught up", "%s is still syncing", name)
 	case peers < peersWanted:
@@ -286,8 +289,9 @@ const scarce = 256 << 20 // bytes free on the journal's disk
 // files looks at the journal's disk and at who may read what is secret.
 func (p *patient) files() {
 	cfg := p.app.cfg
-	if cfg.Redis.Password != "" || cfg.Redis.SentinelPassword != "" {
-		p.private(p.app.path, "the configuration, which holds a password")
+	hooked := slices.ContainsFunc(cfg.Notify.Hooks, func(h notify.HookConfig) bool { return h.URL != "" || h.Token != "" })
+	if cfg.Redis.Password != "" || cfg.Redis.SentinelPassword != "" || hooked {
+		p.private(p.app.path, "the configuration, which holds a password or a hook's secret")
 	}
 	if cfg.Payouts.Enabled {
 		p.disk(filepath.Dir(cfg.Payouts.Journal))
@@ -295,6 +299,11 @@ func (p *patient) files() {
 		if cfg.Payouts.Signer.Type == payouts.SignerKeystore {
 			p.private(cfg.Payouts.Signer.Keystore, "the key file")
 			p.private(cfg.Payouts.Signer.PasswordFile, "the key file's password")
+		}
+	}
+	for _, h := range cfg.Notify.Hooks {
+		if cfg.Notify.Enabled && h.TokenFile != "" {
+			p.private(h.TokenFile, "the token of hook "+h.Name)
 		}
 	}
 	if s := cfg.Proxy.Stratum; cfg.Proxy.Enabled && s.KeyFile != "" {
@@ -307,7 +316,7 @@ func (p *patient) private(path, what string) {
 	switch {
 	case errors.Is(err, os.ErrNotExist): // not made yet, or the verb check says so
 	case err != nil:
-		p.note(doubt, "", "%s: %v", what, err)
+		p.note(doubt, "let the pool's user look at "+path, "%s: %v", what, err)
 	case info.Mode().Perm()&0o077 != 0:
 		p.note(doubt, fmt.Sprintf("chmod go= %s", path), "%s, %s, can be read or changed by others (%s)", path, what, info.Mode().Perm())
 	default:
@@ -319,7 +328,7 @@ func (p *patient) private(path, what string) {
 func (p *patient) disk(dir string) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
-		p.note(sick, "", "the journal's disk: %v", err)
+		p.note(sick, "mend payouts.journal, or make its folder", "the journal's disk: %v", err)
 		return
 	}
 	if free := fs.Bavail * uint64(fs.Bsize); free < scarce {
@@ -328,7 +337,7 @@ func (p *patient) disk(dir string) {
 	}
 	took, err := syncTime(dir)
 	if err != nil {
-		p.note(sick, "", "the journal's folder: %v", err)
+		p.note(sick, "let the pool's user write to "+dir, "the journal's folder: %v", err)
 		return
 	}
 	p.ok("the journal's disk has room, and a synced write took %s", took.Round(10*time.Microsecond))
