@@ -331,8 +331,9 @@ func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash,
 // hold sets a payment aside and says what settles it.
 func (t *turn) hold(ctx context.Context, p *storage.Payment) error {
 	k := storage.NewKeys(t.coin)
-	why := fmt.Sprintf("its pending row was removed by hand. If it was paid by hand: ZADD %q %d TXHASH:%s -- if it was not: ZADD %q %d %s",
-		k.Payments(p.Login), p.Time, p.Amount, k.PaymentsPending(), p.Time, p.PendingRow())
+	why := fmt.Sprintf("its pending row was removed by hand. If it was paid by hand: open-ethereum-pool payouts.json adopt %s TXHASH (or ZADD %q %d TXHASH:%s) -- "+
+		"if it was not: open-ethereum-pool payouts.json retry %s (or ZADD %q %d %s)",
+		p.ID, k.Payments(p.Login), p.Time, p.Amount, p.ID, k.PaymentsPending(), p.Time, p.PendingRow())
 	if err := t.lease.Hold(ctx, p, why); err != nil {
 		return err
 	}

@@ -87,6 +87,10 @@ func (p *Payer) Session(ctx context.Context) (Result, error) {
 	}
 }
 
+// rowRemoved is what a miner is told of a held payment; the log and plan have the
+// commands.
+const rowRemoved = "the pending row of his payment was removed by hand"
+
 // moved tells one state of a session from another.
 func (r Result) moved() [3]int { return [3]int{r.Due, r.Paid, r.InFlight} }
 
@@ -177,7 +181,7 @@ func (t *turn) list(ctx context.Context, s *session) error {
 		case p == nil:
 			s.queue = append(s.queue, a)
 		case p.State == storage.Held:
-			s.skip(a.Login, ReasonHeld, p.Why)
+			s.skip(a.Login, ReasonHeld, rowRemoved)
 		case p.State == storage.Signed:
 			s.skip(a.Login, ReasonFlight, "payment "+p.ID+" is not settled yet")
 		default: // sent: it has left the balance, the rest may be paid
@@ -490,7 +494,7 @@ func (t *turn) progress(ctx context.Context, s *session) {
 			s.InFlight++
 		case t.wasVoided(id), t.strangers[id] != nil, m != nil && !m.Success:
 		case o != nil && o.State == storage.Held && m == nil:
-			s.skip(p.Login, ReasonHeld, "the pending row of his payment was removed by hand")
+			s.skip(p.Login, ReasonHeld, rowRemoved)
 		default:
 			s.Paid++
 			s.Amount += p.Amount
