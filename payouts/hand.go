@@ -2,7 +2,6 @@ package payouts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -22,9 +21,8 @@ func (p *Payer) about(ctx context.Context, id string, do func(*turn, *storage.Pa
 		if err := t.checkNode(ctx); err != nil {
 			return err
 		}
-		var halted *Halt
-		if err := t.advance(ctx); err != nil && !errors.As(err, &halted) {
-			return err
+		if err := t.advance(ctx); err != nil && haltReason(err) != HaltUnaccounted && haltReason(err) != HaltRefused {
+			return err // it has not looked at all that there is
 		}
 		i := slices.IndexFunc(t.open, func(p *storage.Payment) bool { return p.ID == id })
 		if i < 0 {
@@ -88,24 +86,27 @@ func (t *turn) adoptable(ctx context.Context, p *storage.Payment, tx common.Hash
 func (p *Payer) Retry(ctx context.Context, id string) error {
 	return p.about(ctx, id, func(t *turn, q *storage.Payment) error {
 		refused := q.Kind == storage.ToMiner && q.AllRefused()
-		switch {
-		case q.State == storage.Held:
+		if q.State != storage.Held && (q.State != storage.Signed || !refused) {
+			return fmt.Errorf("payment %s is %s and waits for nobody: its bytes go out again until it is in a block", q.ID, q.State)
+		}
+		// Another attempt with the same bytes, because the journal must know before
+		// they go out that they may be out: it makes void what was journalled of an
+		// end, and a Redis that forgets must not say any more that all was refused.
+		again, before := *q.Last(), len(q.Attempts)
+		again.Refused, again.AtBlock = "", t.view.Head.Number
+		q.Attempts = append(q.Attempts, again)
+		if err := t.journal.Append(Record{Attempt: &AttemptRecord{ID: q.ID, Count: len(q.Attempts), Attempt: again}}); err != nil {
+			return &Halt{Reason: HaltJournal, Err: err}
+		}
+		if err := t.lease.Attempts(ctx, q, before); err != nil {
+			return err
+		}
+		delete(t.givenUp, q.ID)
+		t.fresh[q.ID] = refused // nothing was out, so that the next answer proves as much as the last
+		if q.State == storage.Held {
 			if err := t.lease.PutBack(ctx, q); err != nil {
 				return err
 			}
-		case q.State == storage.Signed && refused:
-		default:
-			return fmt.Errorf("payment %s is %s and waits for nobody: its bytes go out again until it is in a block", q.ID, q.State)
-		}
-		if refused {
-			// Nothing of it is out, so that the next answer proves as much as the last.
-			for i := range q.Attempts {
-				q.Attempts[i].Refused = ""
-			}
-			if err := t.lease.Attempts(ctx, q, len(q.Attempts)); err != nil {
-				return err
-			}
-			t.fresh[q.ID] = true
 		}
 		return t.goOn(ctx)
 	})

@@ -585,3 +585,92 @@ func TestARetriedPaymentThatIsRefusedAgainHaltsAgain(t *testing.T) {
 	p.wantReceived(login(1), coin)
 	p.audit()
 }
+
+// TestARetriedPaymentIsOutEvenIfRedisForgetsIt: a snapshot from when it was refused
+// says that nothing of it is out, and its bytes are in the node's pool.
+func TestARetriedPaymentIsOutEvenIfRedisForgetsIt(t *testing.T) {
+	p := newPool(t)
+	p.refusedOne()
+	refused := p.redis.Snapshot()
+	p.node.Heal()
+	mine := p.clock.onSleep
+	p.clock.onSleep = func() {}
+	payer, stop := p.start()
+	if err := payer.Retry(context.Background(), p.firstOpen()); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if len(p.chain.Pool()) != 1 {
+		t.Fatalf("the node's pool holds %v, want the payment", p.chain.Pool())
+	}
+	p.redis.Restore(refused)
+	p.clock.onSleep = mine
+	p.credit(login(2), coin/2) // comes first, and would get the nonce
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(1), coin)
+	p.wantReceived(login(2), coin/2)
+	p.audit()
+}
+
+// TestARetryIsNewerThanAnEndThatTheBooksDidNotTake: the journal has the credit back,
+// Redis has not, and a person removed the row.
+func TestARetryIsNewerThanAnEndThatTheBooksDidNotTake(t *testing.T) {
+	p := newPool(t)
+	p.cfg.MaxGasPrice = p.cfg.GasPrice // no filler can take the nonce
+	p.refusedOne()
+	id := p.firstOpen()
+	p.node.Heal()
+	for at := 1; !strings.Contains(fileText(t, p.journal), `"void":{"id":"`+id); at++ {
+		k := &knife{wound: killed, at: at}
+		p.wrap = k.parts
+		payer, stop := p.start()
+		ctx, cancel := context.WithCancel(context.Background())
+		k.then = cancel
+		_ = payer.Resolve(ctx)
+		cancel()
+		stop()
+		if !k.dead {
+			t.Fatal("nobody is credited back")
+		}
+	}
+	p.wrap = nil
+	if state := p.redis.Do(t, "HGET", "eth:payments:p:"+id, "state"); state != "signed" {
+		t.Fatalf("the payment is %v, want signed", state)
+	}
+	p.redis.CLI(t, fmt.Sprintf("ZREM \"eth:payments:pending\" \"%s:%d\"\nDEL \"eth:payments:lock\"", login(1), coin))
+	_, _ = p.session()
+	payer, stop := p.start()
+	if err := payer.Retry(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	p.credit(login(2), coin/2)
+	for range 3 {
+		p.mustSession()
+		p.settle()
+	}
+	p.wantReceived(login(1), coin)
+	p.wantReceived(login(2), coin/2)
+}
+
+func TestVerbsBelieveNoNodeThatIsBehind(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(2), coin)
+	p.mustSession()
+	p.settle() // final, so that it is known how far the chain is
+	p.stuck()
+	id := p.open1().ID
+	p.node.Lag(int(p.cfg.Confirmations) + 20)
+	for name, verb := range map[string]func(*Payer) error{
+		"forget": func(p *Payer) error { return p.Forget(context.Background(), id) },
+		"retry":  func(p *Payer) error { return p.Retry(context.Background(), id) },
+		"adopt":  func(p *Payer) error { return p.Adopt(context.Background(), id, common.Hash{1}) },
+	} {
+		payer, stop := p.start()
+		if err := verb(payer); haltReason(err) != HaltBehind {
+			t.Errorf("%s: %v, want the node is behind", name, err)
+		}
+		stop()
+	}
+}

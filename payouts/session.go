@@ -417,6 +417,11 @@ func (t *turn) countSpent(ctx context.Context, s *session) error {
 	for _, r := range t.rows {
 		s.today += r.Amount
 	}
+	for _, p := range t.open {
+		if _, row := t.rows[p.PendingRow()]; !row && p.Kind == storage.ToMiner && (p.State == storage.Signed || p.State == storage.Held) {
+			s.today += p.Amount
+		}
+	}
 	// By the clock or the chain, whichever is behind: a clock that jumps ahead lifts
 	// no limit.
 	now := min(t.clock.Now().Unix(), int64(t.view.Head.Time))

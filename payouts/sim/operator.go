@@ -199,8 +199,9 @@ func (w *World) heldByZombie(lock string) bool {
 }
 
 var (
-	verbInMessage = regexp.MustCompile(` record (0x[0-9a-f]{64})`)
-	lostInMessage = regexp.MustCompile(` forget (\S+)`)
+	verbInMessage    = regexp.MustCompile(` record (0x[0-9a-f]{64})`)
+	lostInMessage    = regexp.MustCompile(` forget (\S+)`)
+	refusedInMessage = regexp.MustCompile(`payment (\S+) (?:of \S+ )?to \S+ was refused`)
 )
 
 // read goes through the mail and does what it asks for.
@@ -239,6 +240,8 @@ func (w *World) answer(m string) {
 		if lock != "" && !slices.ContainsFunc(w.procs, func(p *process) bool { return p.owner == lock && !p.zombie }) {
 			w.enqueue("resolve", common.Hash{})
 		}
+	case refusedInMessage.MatchString(m) && w.chance(300):
+		w.order(command{verb: "retry", payment: refusedInMessage.FindStringSubmatch(m)[1]})
 	case strings.Contains(m, "payouts halted") && strings.Contains(m, "run once with RESOLVE_PAYOUT=1") && !strings.Contains(m, "autoResolve false: run"),
 		strings.Contains(m, "RESOLVE_PAYOUT=1") && !w.cfg.AutoResolve:
 		w.enqueue("resolve", common.Hash{})
@@ -330,7 +333,13 @@ func (w *World) decideHeld() {
 			b.pending[p.PendingRow()] = p.Time
 			w.need("held")
 		case w.isMined(t):
-			w.order(command{verb: "adopt", payment: id, tx: t.hash})
+			made, block, _ := w.chain.outcomeOf(t.hash)
+			deep := uint64(len(w.chain.canonical)) >= block+w.cfg.Confirmations // else they are told to wait
+			if deep && !made.okay {
+				delete(w.instead, id) // the recipient rejected it
+			} else if deep {
+				w.order(command{verb: "adopt", payment: id, tx: t.hash})
+			}
 		case w.deep().nonce > t.nonce:
 			delete(w.instead, id) // another one has its nonce
 		}
