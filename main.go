@@ -209,7 +209,11 @@ func serve(ctx context.Context, a *app) error {
 		a.monitor = api.NewMonitor(a.cfg.Metrics.Listen, a.log)
 		modules = append(modules, a.runMonitor)
 	}
-	db, err := a.openRedis(ctx)
+	db, err := a.awaitRedis(ctx)
+	if err != nil && ctx.Err() != nil {
+		a.log.Info("stopped cleanly")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -225,6 +229,27 @@ func serve(ctx context.Context, a *app) error {
 	}
 	a.log.Info("stopped cleanly")
 	return nil
+}
+
+// awaitRedis is openRedis for what runs on: a Redis that does not answer, or is
+// still loading its data, is waited for, because it may be starting as well.
+func (a *app) awaitRedis(ctx context.Context) (*storage.DB, error) {
+	said := ""
+	for {
+		db, err := a.openRedis(ctx)
+		if err == nil || !storage.MayCome(err) {
+			return db, err
+		}
+		if err.Error() != said {
+			said = err.Error()
+			a.log.Warn("redis does not answer; trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(nodeRetry):
+		}
+	}
 }
 
 // runPayouts runs the payouts module. A node that does not answer at the start

@@ -253,3 +253,36 @@ func TestALogThatNobodyReadsDoesNotKeepTheProcess(t *testing.T) {
 		t.Fatal("never ended")
 	}
 }
+
+// TestARedisThatIsStartingIsWaitedFor: and one that says no is not.
+func TestARedisThatIsStartingIsWaitedFor(t *testing.T) {
+	redis := storagetest.Start(t)
+	redis.Stop()
+	cfg, _ := load(t, fmt.Sprintf(`{"coin": "etc", "redis": {"endpoint": %q}, "payouts": {"enabled": true, "daemon": "http://127.0.0.1:1", %s}}`, redis.Addr(), account))
+	var out shared
+	a := &app{cfg: cfg, log: slog.New(slog.NewTextHandler(&out, nil))}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, a) }()
+	said := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), want); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not say %q:\n%s", want, out.String())
+			}
+		}
+	}
+	said("redis does not answer; trying again")
+	redis.Restart()
+	said("the node does not answer; trying again")
+	stop()
+	if err := <-ended; err != nil || strings.Count(out.String(), "redis does not answer") != 1 {
+		t.Errorf("serve ended with %v after:\n%s", err, out.String())
+	}
+	locked := storagetest.Start(t, storagetest.Password("secret"))
+	a.cfg.Redis.Endpoint = locked.Addr()
+	if err := serve(t.Context(), a); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+		t.Errorf("a Redis that wants a password: %v", err)
+	}
+}

@@ -324,9 +324,9 @@ func runOnce(ctx context.Context, a *app) error {
 	})
 }
 
-// partly says of a session that ended well whether somebody who was due was not paid.
+// partly is the end of a session that ended well and did not pay all who were due.
 func partly(r payouts.Result, err error) error {
-	if err == nil && (r.Paid < r.Due || len(r.SetAside) > 0) {
+	if err == nil && r.Partly() {
 		return errPartly
 	}
 	return err

@@ -52,7 +52,7 @@ type runView struct {
 func runOf(r payouts.Result) runView {
 	v := runView{Due: r.Due, Paid: r.Paid, InFlight: r.InFlight, Amount: r.Amount, NotPaid: []blockedView{}, SetAside: texts(r.SetAside)}
 	for _, s := range r.Skipped {
-		v.NotPaid = append(v.NotPaid, blockedView(s))
+		v.NotPaid = append(v.NotPaid, blockedOf(s))
 	}
 	return v
 }
@@ -86,6 +86,8 @@ type blockedView struct {
 	Why    string `json:"why"`
 }
 
+func blockedOf(s payouts.Skip) blockedView { return blockedView{s.Login, s.Reason, s.Why} }
+
 func planOf(pl payouts.Plan) planView {
 	v := planView{Account: pl.Account.Hex(), BalanceWei: pl.Balance, Head: pl.Head, NextNonce: pl.Nonce, InFlight: pl.InFlight, Total: pl.Total,
 		FeesWei: pl.FeesWei, NextSession: pl.Next.Unix(), Pay: []plannedView{}, Blocked: []blockedView{}, SetAside: texts(pl.Problems)}
@@ -100,7 +102,7 @@ func planOf(pl payouts.Plan) planView {
 		v.Pay = append(v.Pay, plannedView(p))
 	}
 	for _, s := range pl.Blocked {
-		v.Blocked = append(v.Blocked, blockedView(s))
+		v.Blocked = append(v.Blocked, blockedOf(s))
 	}
 	return v
 }

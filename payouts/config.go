@@ -173,6 +173,9 @@ func (c Config) Validate() error {
 
 	f.Unless(c.MaxPerSession >= 0 && c.MaxPerSession <= util.MaxShannon, "payouts.maxPerSession", "is %d, want 0 to %d Shannon, 0 for no limit", c.MaxPerSession, util.MaxShannon)
 	f.Unless(c.MaxPerDay >= 0 && c.MaxPerDay <= util.MaxShannon, "payouts.maxPerDay", "is %d, want 0 to %d Shannon, 0 for no limit", c.MaxPerDay, util.MaxShannon)
+	f.Unless(c.MaxPerSession == 0 || c.MaxPerSession >= c.Threshold, "payouts.maxPerSession", "is %d Shannon, want 0 or at least payouts.threshold, %d, else nobody is ever paid", c.MaxPerSession, c.Threshold)
+	f.Unless(c.MaxPerDay == 0 || c.MaxPerDay >= c.Threshold, "payouts.maxPerDay", "is %d Shannon, want 0 or at least payouts.threshold, %d, else nobody is ever paid", c.MaxPerDay, c.Threshold)
+	f.Unless(c.Interval.Std() >= time.Second, "payouts.interval", "is %s, want at least 1s", c.Interval)
 	c.checkSchedule(&f)
 	f.Unless(c.Window >= 1 && c.Window <= 4096, "payouts.window", "is %d, want 1 to 4096", c.Window)
 	f.Unless(c.Confirmations >= 1, "payouts.confirmations", "is 0, want at least 1")

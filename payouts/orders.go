@@ -138,7 +138,7 @@ func (t *turn) unheld(s *session, queue []storage.Account) []storage.Account {
 	return slices.DeleteFunc(queue, func(a storage.Account) bool {
 		act, held := t.holds[a.Login]
 		if held {
-			s.skip(a.Login, ReasonHeld, act.Reason) // not by whom: miners read it
+			s.leaveOut(Skip{a.Login, ReasonHeld, act.Reason, true}) // not by whom: miners read it
 		}
 		return held
 	})

@@ -22,7 +22,7 @@ func TestAHeldMinerIsNotPaidUntilReleased(t *testing.T) {
 	p.credit(login(2), coin)
 	p.say(storage.Act{Verb: storage.ActHold, Login: login(1), Reason: "stolen address"})
 	r := p.mustSession()
-	if want := (Skip{login(1), ReasonHeld, "stolen address"}); len(r.Skipped) != 1 || r.Skipped[0] != want || r.Due != 1 {
+	if want := (Skip{login(1), ReasonHeld, "stolen address", true}); len(r.Skipped) != 1 || r.Skipped[0] != want || r.Due != 1 {
 		t.Errorf("due %d, skipped %v, want only %v", r.Due, r.Skipped, want)
 	}
 	p.settle()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"slices"
 	"time"
@@ -29,6 +30,13 @@ type Skip struct {
 	Login  string
 	Reason string // one of the Reason words
 	Why    string
+	// Ordered says that an operator wants it so.
+	Ordered bool
+}
+
+// Partly says that somebody who was due was not paid, though no operator wanted it so.
+func (r Result) Partly() bool {
+	return r.Paid < r.Due || len(r.SetAside) > 0 || slices.ContainsFunc(r.Skipped, func(s Skip) bool { return !s.Ordered })
 }
 
 // Why a miner is not paid; plan, status and the API use the same words.
@@ -192,7 +200,7 @@ func (t *turn) list(ctx context.Context, s *session) error {
 		s.counted = true
 		s.queue = t.unheld(s, s.queue)
 		s.Due = len(s.queue)
-		t.log.Info("session begins", "due", s.Due, "thresholdShannon", int64(t.cfg.Threshold), "account", t.account.Hex(),
+		t.log.Log(ctx, levelOf(s.Due+len(t.open)), "session begins", "due", s.Due, "thresholdShannon", int64(t.cfg.Threshold), "account", t.account.Hex(),
 			"balance", coins(t.view.BalanceWei), "inFlight", len(t.open))
 		return t.lease.Note(ctx, "sessionStarted", s.started, "sessionDue", s.Due, "sessionPaid", 0, "sessionAmount", 0, "sessionEnded", "", "sessionResult", "")
 	}
@@ -200,10 +208,13 @@ func (t *turn) list(ctx context.Context, s *session) error {
 }
 
 func (s *session) skip(login, reason, why string) {
-	if slices.ContainsFunc(s.Skipped, func(k Skip) bool { return k.Login == login && k.Reason == reason }) {
-		return
+	s.leaveOut(Skip{Login: login, Reason: reason, Why: why})
+}
+
+func (s *session) leaveOut(skip Skip) {
+	if !slices.ContainsFunc(s.Skipped, func(k Skip) bool { return k.Login == skip.Login && k.Reason == skip.Reason }) {
+		s.Skipped = append(s.Skipped, skip)
 	}
-	s.Skipped = append(s.Skipped, Skip{Login: login, Reason: reason, Why: why})
 }
 
 // requeue puts miners back whose payment was not opened.
@@ -510,10 +521,18 @@ func (t *turn) progress(ctx context.Context, s *session) {
 		return
 	}
 	s.shown = line
-	t.log.Info(line)
+	t.log.Log(ctx, levelOf(s.Due+s.InFlight), line)
 	if err := t.lease.Note(ctx, "sessionPaid", s.Paid, "sessionAmount", int64(s.Amount)); err != nil {
 		t.log.Warn("the session's progress was not written down", "err", err)
 	}
+}
+
+// levelOf keeps sessions in which nothing happens out of the log, but for their end.
+func levelOf(happens int) slog.Level {
+	if happens == 0 {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 func (t *turn) wasVoided(id string) bool {

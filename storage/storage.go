@@ -58,6 +58,13 @@ func Open(ctx context.Context, cfg Config, coin string) (*DB, error) {
 	return db, nil
 }
 
+// MayCome says of an error of Open that Redis may answer later: it could not be
+// reached, or has not loaded its data yet. It is no word of Redis' against us.
+func MayCome(err error) bool {
+	var reply redis.Error
+	return redis.HasErrorPrefix(err, "LOADING") || !errors.As(err, &reply) && !errors.Is(err, context.Canceled)
+}
+
 // LogTo sends what the Redis client says by itself, such as each connection that
 // it could not make, to the log at level debug: whoever asked gets an error anyway.
 // It is one place for the whole process.
