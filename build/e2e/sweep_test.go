@@ -1,110 +1,360 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"hash/fnv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/fault"
-	"github.com/open-ethereum-pool/open-ethereum-pool/storage/storagetest"
-	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-const coin util.Shannon = util.ShannonPerCoin
+// A sweep lets the real binary live one life over and over, with something going
+// wrong at another message each time, and asks the chain and the books afterwards.
+// Message by message means: at each of a life's messages to one side, before its
+// delivery and after its effect.
 
-// TestNobodyIsPaidTwiceWhereverItDies ends the real binary, or cuts its
-// connection, at each message between it and Redis and between it and the node,
-// before the message is delivered and after it took effect; starts it again; and
-// counts on the chain.
-func TestNobodyIsPaidTwiceWhereverItDies(t *testing.T) {
-	for _, side := range []string{"redis", "node"} {
-		t.Run(side, func(t *testing.T) {
-			t.Parallel()
-			for _, fails := range []string{"kill", "cut"} {
-				for _, phase := range []fault.Phase{fault.BeforeDelivery, fault.AfterEffect} {
-					t.Run(fmt.Sprintf("%s %s", fails, phase), func(t *testing.T) { sweep(t, side, fails, phase) })
+// play is the life that is swept: from books as they are before anything happened
+// until everything that is owed is done.
+type play interface {
+	begin()           // makes books and chain as they are before a life
+	start()           // starts the pool, or starts it again after its end
+	tend()            // looks after whatever else lives, time and again
+	rest() bool       // whether there is nothing left to do
+	verdict() verdict // what chain and books say of the life then
+	setting() *stage
+}
+
+// verdict is what is wrong with a life.
+type verdict struct {
+	double, lost int // miners with more, and with less, than they were owed
+	wrong        []string
+}
+
+func (v *verdict) add(format string, args ...any) {
+	v.wrong = append(v.wrong, fmt.Sprintf(format, args...))
+}
+
+// stage is a world between whose parts something can be made to go wrong.
+type stage struct {
+	*world
+	sides   map[string]*fault.Proxy
+	clocked bool          // the pool's process has a clock of its own
+	first   time.Duration // how far that is ahead in the first process of a life
+
+	// mu is held while something goes wrong, and while the test looks on.
+	mu     sync.Mutex
+	pool   *process
+	clock  *clock
+	lives  []*process // all of this life
+	aiming sync.Mutex
+	aim    *aim // guarded by aiming
+}
+
+// aim is the one message of a life at which something goes wrong.
+type aim struct {
+	side   string
+	n      int // of all messages of that side
+	action fault.Action
+	hit    chan struct{} // closed when it was that message's turn
+	over   chan struct{} // closed when what goes wrong has gone wrong
+	name   string        // of the message; to be read after the hit
+}
+
+func newStage(w *world) *stage { return &stage{world: w, sides: map[string]*fault.Proxy{}} }
+
+func (s *stage) setting() *stage { return s }
+func (s *stage) tend()           {}
+
+// side puts a proxy on the stage. usual is what it does with messages at which
+// nothing goes wrong; nil passes them on.
+func (s *stage) side(name string, p *fault.Proxy, usual func(fault.Message) fault.Action) {
+	s.sides[name] = p
+	p.Every(func(m fault.Message) fault.Action {
+		then := fault.Pass
+		if usual != nil {
+			then = usual(m)
+		}
+		s.aiming.Lock()
+		defer s.aiming.Unlock()
+		if a := s.aim; a != nil && a.side == name && a.n == m.N {
+			a.name = m.Name
+			close(a.hit)
+			return a.action
+		}
+		return then
+	})
+}
+
+// run starts a process of this life.
+func (s *stage) run(args ...string) *process {
+	s.t.Helper()
+	cmd := command(append([]string{s.config()}, args...)...)
+	var p *process
+	if s.clocked {
+		p, s.clock = startClocked(s.t, cmd)
+		if len(s.lives) == 0 {
+			s.setClock(s.first)
+		}
+	} else {
+		p = start(s.t, cmd)
+	}
+	s.lives = append(s.lives, p)
+	return p
+}
+
+// said is all that the processes of this life said.
+func (s *stage) said() string {
+	var b strings.Builder
+	for _, p := range s.lives {
+		fmt.Fprintf(&b, "%s\n", p.out)
+	}
+	return b.String()
+}
+
+// mishap is what goes wrong at a message.
+type mishap struct {
+	name   string
+	does   func(s *stage, n int)                       // at the life's n-th message
+	passes bool                                        // the message is passed on; else its connection ends
+	action func(s *stage, do func()) fault.Action      // other than these two
+	clock  time.Duration                               // how far the pool's clock is ahead until then
+	needs  func(said string) (person string, yes bool) // what only a person settles, if the design says so
+}
+
+// phases are on which sides of a message it can happen.
+func (m mishap) phases() []fault.Phase {
+	if m.passes || m.action != nil {
+		return []fault.Phase{fault.BeforeDelivery}
+	}
+	return []fault.Phase{fault.BeforeDelivery, fault.AfterEffect}
+}
+
+// at is the mishap at the n-th message of a life; over is closed when it happened.
+func (m mishap) at(s *stage, n int, phase fault.Phase, over chan struct{}) fault.Action {
+	do := func() {
+		defer close(over)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if m.does != nil {
+			m.does(s, n)
+		}
+	}
+	switch {
+	case m.action != nil:
+		return m.action(s, do)
+	case m.passes:
+		return fault.Pass.Do(do)
+	case phase == fault.BeforeDelivery:
+		return fault.Drop.Do(do)
+	default:
+		return fault.LoseReply.Do(do)
+	}
+}
+
+// trouble is what goes wrong on one side.
+type trouble struct {
+	side    string
+	mishaps []mishap
+}
+
+// few is how many points a sweep tries when it does not try all.
+const few = 2
+
+// sweep lets the play's life go wrong in every way.
+func sweep(t *testing.T, component string, p play, troubles ...trouble) {
+	s := p.setting()
+	s.under(t)
+	calm := &sweeping{play: p, stage: s, t: t}
+	before := map[string]int{}
+	p.begin()
+	for side, proxy := range s.sides {
+		before[side] = proxy.Count()
+	}
+	if calm.live(nil); t.Failed() {
+		return
+	}
+	messages := map[string]int{}
+	for side, proxy := range s.sides {
+		messages[side] = proxy.Count() - before[side]
+	}
+	for _, on := range troubles {
+		if messages[on.side] == 0 {
+			t.Errorf("an undisturbed life has no message to the %s", on.side)
+		}
+		t.Run(on.side, func(t *testing.T) {
+			for _, m := range on.mishaps {
+				for _, phase := range m.phases() {
+					name := m.name
+					if len(m.phases()) > 1 {
+						name += " " + phase.String()
+					}
+					t.Run(name, func(t *testing.T) {
+						s.under(t)
+						w := &sweeping{play: p, stage: s, t: t, mishap: m, phase: phase,
+							figures: figures{Component: component, Side: on.side, Fault: m.name, Person: map[string]int{}}}
+						if len(m.phases()) > 1 {
+							w.Phase = phase.String()
+						}
+						w.all(messages[on.side])
+					})
 				}
 			}
 		})
 	}
+	s.under(t)
 }
 
-// sweep runs one payout session, to its last message, once for every message.
-func sweep(t *testing.T, side, fails string, phase fault.Phase) {
-	// Three blocks to a poll keep the waiting, and so the messages that only
-	// repeat themselves, short.
-	c := startChain(t, "--block-interval", "100ms")
-	w := newWorld(t, storagetest.Start(t), c)
-	w.payouts["pollInterval"] = "300ms"
-	redis, node := fault.Redis(t, w.redis.Addr()), fault.HTTP(t, c.URL)
-	w.redisAddr, w.nodeURL = redis.Addr(), node.URL()
-	broken := redis
-	if side == "node" {
-		broken = node
-	}
-	credited := map[string]util.Shannon{}
-	points := 0
-	every := 1
-	if testing.Short() {
-		every = 3
-	}
-	for n := 1; ; n += every {
-		// Every life begins with an empty ledger, so that it has the same messages.
-		w.redis.Do(t, "FLUSHALL")
-		if err := os.Remove(filepath.Join(w.dir, "payouts.journal")); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		c.mine(3) // what the last life did is so deep that a ledger may begin
-		logins := []string{w.miner(coin), w.miner(coin / 2)}
-		credited[logins[0]], credited[logins[1]] = coin, coin/2
+// sweeping is one mishap at one message after the other of one side.
+type sweeping struct {
+	play
+	*stage
+	t      *testing.T
+	mishap mishap
+	phase  fault.Phase
+	figures
+}
 
-		begun := broken.Count()
-		var p *process
-		started := make(chan struct{})
-		do := func() {}
-		if fails == "kill" {
-			do = func() { <-started; p.kill() }
+// all tries every point, or some of as many as an undisturbed life has.
+func (w *sweeping) all(messages int) {
+	first, step := 1, 1
+	if !*everyPoint {
+		step = max(1, messages/few)
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(w.t.Name()))
+		first += int(h.Sum32() % uint32(step))
+	}
+	begun := time.Now()
+	if *onePoint > 0 {
+		if !w.try(*onePoint) {
+			w.t.Errorf("the life has no message %d", *onePoint)
 		}
-		fired := broken.At(begun+n, phase, do)
-		p = w.pool()
-		close(started)
-		done := func() bool { return w.settled() && w.paid(logins[0], coin) && w.paid(logins[1], coin/2) }
-		w.until("the session ends", p, func() bool { return p.ended() || done() })
-		if p.ended() { // by the kill, which says so a moment later
-			select {
-			case <-fired:
-			case <-time.After(patience):
-				t.Fatalf("the pool ended by itself:\n%s", p.out)
+	} else {
+		for n := first; *everyPoint || n <= messages; n += step {
+			if !w.try(n) || w.t.Failed() {
+				break
 			}
 		}
-		hit := true
-		select {
-		case <-fired:
-			points++
-		default:
-			hit = false
+	}
+	w.write(w.t, time.Since(begun))
+	if w.Points == 0 {
+		w.t.Error("nothing was tried")
+	}
+}
+
+// try lets one life go wrong at its n-th message. It is false if there is none.
+func (w *sweeping) try(n int) (hit bool) {
+	w.play.begin()
+	proxy := w.sides[w.Side]
+	a := &aim{side: w.Side, n: proxy.Count() + n, hit: make(chan struct{}), over: make(chan struct{})}
+	a.action = w.mishap.at(w.stage, n, w.phase, a.over)
+	w.first = w.mishap.clock
+	w.take(a)
+	v := w.live(a)
+	if !wasHit(a) {
+		return false
+	}
+	w.Points++
+	w.Double += v.double
+	w.Lost += v.lost
+	for _, what := range v.wrong {
+		name := strings.NewReplacer("/", "$/^", "(", `\(`, ")", `\)`).Replace(w.t.Name())
+		what = fmt.Sprintf("at message %d, %s: %s\n    go test ./build/e2e -run '^%s$' -point %d", n, a.name, what, name, n)
+		w.Wrong = append(w.Wrong, what)
+		w.t.Error(what)
+	}
+	if len(v.wrong) > 0 {
+		w.t.Logf("the pool said:\n%s", w.said())
+	}
+	return true
+}
+
+// live is one life to its end.
+func (w *sweeping) live(a *aim) verdict {
+	w.lives = nil
+	w.mu.Lock()
+	w.play.start()
+	w.mu.Unlock()
+	rests, early := w.wait(a)
+	if w.take(nil); rests && wasHit(a) {
+		<-a.over
+		rests, _ = w.wait(a) // it may have come at the last moment
+	}
+	w.pool.terminate(w.t)
+	v := verdict{}
+	if rests {
+		v = w.play.verdict()
+	} else {
+		v.lost++
+		v.add("it is not at rest after %s", patience)
+	}
+	if early != "" {
+		v.add("the pool ended by itself: %s", early)
+	}
+	if person, needed := w.needsPerson(); needed {
+		if w.mishap.needs == nil {
+			v.add("a person is needed: %s", person)
 		}
-		if p.ended() {
-			p = w.pool()
-			w.until(fmt.Sprintf("it heals after message %d", n), p, done)
+		w.Person[person]++
+	}
+	if a == nil && len(v.wrong) > 0 {
+		w.t.Errorf("undisturbed: %s\n%s", strings.Join(v.wrong, "\n"), w.said())
+	}
+	return v
+}
+
+// take aims at a message, or at none any more.
+func (s *stage) take(a *aim) {
+	s.aiming.Lock()
+	defer s.aiming.Unlock()
+	s.aim = a
+}
+
+// wait returns when there is nothing left to do. A pool that ends is started
+// again; early is what one said that ended before anything had gone wrong.
+func (w *sweeping) wait(a *aim) (rests bool, early string) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		w.mu.Lock()
+		rests = w.play.rest()
+		if !rests && w.pool.ended() {
+			if !wasHit(a) {
+				early = w.pool.out.String()
+			}
+			w.play.start()
 		}
-		if took := p.terminate(t); took > 5*time.Second {
-			t.Errorf("message %d: SIGTERM took %s", n, took)
+		w.mu.Unlock()
+		if rests || early != "" {
+			return rests, early
 		}
-		w.audit()
-		if t.Failed() || !hit {
-			break
+		w.play.tend()
+	}
+	return false, ""
+}
+
+func wasHit(a *aim) bool {
+	if a == nil {
+		return false
+	}
+	select {
+	case <-a.hit:
+		return true
+	default:
+		return false
+	}
+}
+
+// needsPerson says what the pool asked a person for in this life.
+func (w *sweeping) needsPerson() (why string, needed bool) {
+	said := w.said()
+	if w.mishap.needs != nil {
+		return w.mishap.needs(said)
+	}
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, "RESOLVE_PAYOUT=1") || strings.Contains(line, "until you decide") {
+			return strings.TrimSpace(line), true
 		}
 	}
-	received := c.received()
-	for login, amount := range credited {
-		w.wantReceived(received, login, amount)
-	}
-	t.Logf("%s: %s %s at %d messages, %d miners paid once each", side, fails, phase, points, len(credited))
-	if points < 20/every {
-		t.Errorf("only %d messages were tried; a session has more", points)
-	}
+	return "", false
 }

@@ -10,9 +10,12 @@ import (
 	"io/fs"
 	"maps"
 	"math/big"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -100,7 +103,11 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-func start(t testing.TB, cmd *exec.Cmd) *process {
+func start(t testing.TB, cmd *exec.Cmd) *process { t.Helper(); return startWith(t, cmd, nil) }
+
+// startWith is start for a process in which something is changed before its first
+// instruction.
+func startWith(t testing.TB, cmd *exec.Cmd, change func(pid int) error) *process {
 	t.Helper()
 	if err := sources(); err != nil {
 		t.Fatal(err)
@@ -110,13 +117,42 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 		cmd.Stdout = p.out
 	}
 	cmd.Stderr = p.out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr.Ptrace = change != nil
+	runtime.LockOSThread() // which is the one that traces it
+	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var unchanged error
+	if change != nil {
+		unchanged = changed(cmd.Process.Pid, change)
+	}
 	go func() { p.err = cmd.Wait(); close(p.done) }()
+	if unchanged != nil {
+		p.kill()
+		t.Fatal(unchanged)
+	}
 	t.Cleanup(p.kill)
 	return p
+}
+
+// changed lets a process that waits to be traced be changed, and go on untraced.
+func changed(pid int, change func(pid int) error) error {
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
+		return fmt.Errorf("wait for process %d to be traced: %w", pid, err)
+	}
+	if err := change(pid); err != nil {
+		return err
+	}
+	if err := syscall.PtraceDetach(pid); err != nil {
+		return fmt.Errorf("let process %d go: %w", pid, err)
+	}
+	return nil
 }
 
 func (p *process) kill() {
@@ -158,8 +194,10 @@ func (p *process) terminate(t testing.TB) time.Duration {
 // chain is a real proof-of-work node in a process of its own.
 type chain struct {
 	t        testing.TB
+	home     testing.TB // at whose end the node ends
 	proc     *process
 	rpc      *rpc.Client
+	args     []string
 	URL      string         `json:"http"`
 	WS       string         `json:"ws"`
 	ChainID  uint64         `json:"chainId"`
@@ -177,22 +215,9 @@ func startChain(t testing.TB, args ...string) *chain {
 	account := crypto.PubkeyToAddress(poolKey.PublicKey)
 	args = append([]string{"chain", "--key", fmt.Sprintf("%x", crypto.FromECDSA(poolKey)), "--fund", account.Hex() + "=100000",
 		"--coinbase", "0x00000000000000000000000000000000000c01b5"}, args...)
-	cmd := exec.Command(devnetBinary, args...)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout = w
-	c := &chain{t: t, proc: start(t, cmd)}
-	w.Close()
-	t.Cleanup(func() { r.Close() })
-	line, err := bufio.NewReader(r).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, c)
-	}
-	if err != nil {
-		t.Fatalf("devnet chain: %v\n%s", err, c.proc.out)
-	}
+	c := &chain{t: t, home: t, args: args}
+	c.start()
+	var err error
 	if c.rpc, err = rpc.New([]string{c.URL}, patience); err != nil {
 		t.Fatal(err)
 	}
@@ -200,14 +225,70 @@ func startChain(t testing.TB, args ...string) *chain {
 	return c
 }
 
+// start runs the node and returns when it answers.
+func (c *chain) start() {
+	c.t.Helper()
+	cmd := exec.Command(devnetBinary, c.args...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer r.Close() // it says no more than this
+	cmd.Stdout = w
+	c.proc = start(c.home, cmd)
+	w.Close()
+	line, err := bufio.NewReader(r).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, c)
+	}
+	if err != nil {
+		c.t.Fatalf("devnet chain: %v\n%s", err, c.proc.out)
+	}
+}
+
+// startKeptChain is a node that keeps its blocks over a restart, and nothing else.
+func startKeptChain(t testing.TB, args ...string) *chain {
+	t.Helper()
+	return startChain(t, append(args, "--datadir", t.TempDir(), "--http", fmt.Sprintf("127.0.0.1:%d", freePort(t)))...)
+}
+
+// restart kills the node and starts it again: its blocks are there, its mempool is
+// empty.
+func (c *chain) restart() {
+	c.t.Helper()
+	c.proc.kill()
+	c.start()
+}
+
+// freePort is one that no outgoing connection is given, so that it is still free
+// when a server comes back to it.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 1000 {
+		port := 10_000 + rand.IntN(6_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no free loopback port from 10000 to 16000")
+	return 0
+}
+
 // call asks the node, past every proxy.
 func (c *chain) call(result any, method string, params ...any) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := c.rpc.Call(ctx, result, method, params...); err != nil {
+	if err := c.tryCall(result, method, params...); err != nil {
 		c.t.Fatalf("%s: %v", method, err)
 	}
+}
+
+// tryCall is call for what the node may refuse.
+func (c *chain) tryCall(result any, method string, params ...any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return c.rpc.Call(ctx, result, method, params...)
 }
 
 func (c *chain) mine(n int) { c.t.Helper(); c.call(nil, "devnet_mine", n) }
@@ -221,10 +302,13 @@ type transfer struct {
 }
 
 // received adds up, per recipient, what the pool's account really moved.
-func (c *chain) received() map[common.Address]*big.Int {
+func (c *chain) received() map[common.Address]*big.Int { c.t.Helper(); return c.receivedSince(0) }
+
+// receivedSince is the same of a block and all after it.
+func (c *chain) receivedSince(block uint64) map[common.Address]*big.Int {
 	c.t.Helper()
 	var ts []transfer
-	c.call(&ts, "devnet_transfers", c.Account)
+	c.call(&ts, "devnet_transfers", c.Account, block)
 	sum := map[common.Address]*big.Int{}
 	for _, tr := range ts {
 		v, ok := new(big.Int).SetString(tr.ValueWei, 10)
@@ -250,9 +334,13 @@ type world struct {
 	dir   string
 	next  int // the next unused miner
 
-	redisAddr, nodeURL string // where the pool connects: the proxies, when there are some
+	redisAddr, nodeURL string         // where the pool connects: the proxies, when there are some
+	redisSection       map[string]any // where that is not one address
 	payouts            map[string]any
 }
+
+// under lets a test of its own go on with the world.
+func (w *world) under(t testing.TB) { w.t, w.chain.t = t, t }
 
 func newWorld(t testing.TB, redis *storagetest.Server, c *chain) *world {
 	return &world{t: t, redis: redis, chain: c, dir: t.TempDir(), redisAddr: redis.Addr(), nodeURL: c.URL,
@@ -271,6 +359,9 @@ func (w *world) config() string {
 func (w *world) write(name string, sections map[string]any) string {
 	w.t.Helper()
 	all := map[string]any{"coin": "eth", "redis": map[string]any{"endpoint": w.redisAddr}}
+	if w.redisSection != nil {
+		all["redis"] = w.redisSection
+	}
 	maps.Copy(all, sections)
 	text, err := json.Marshal(all)
 	if err != nil {
@@ -367,6 +458,14 @@ func (w *world) wantReceived(received map[common.Address]*big.Int, login string,
 // audit adds the books up through a clean connection.
 func (w *world) audit() {
 	w.t.Helper()
+	if wrong := w.audited(); wrong != "" {
+		w.t.Errorf("audit:\n%s", wrong)
+	}
+}
+
+// audited is what is wrong with the books.
+func (w *world) audited() string {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cfg := storage.DefaultConfig()
@@ -380,9 +479,10 @@ func (w *world) audit() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if !r.Clean() {
-		var b strings.Builder
-		r.Print(&b)
-		w.t.Errorf("audit:\n%s", &b)
+	if r.Clean() {
+		return ""
 	}
+	var b strings.Builder
+	r.Print(&b)
+	return b.String()
 }

@@ -13,7 +13,7 @@ import (
 type Action struct {
 	kind    kind
 	after   bool            // it is delivered first, whatever its sender sees
-	do      func()          // cut: called before the connection is closed
+	do      func()          // called at the message, see Do
 	release <-chan struct{} // hang
 	answer  func(Message) answer
 	http    bool // the answer means nothing to a Redis client
@@ -30,6 +30,19 @@ const (
 
 // delivers says whether the message reaches the target.
 func (a Action) delivers() bool { return a.after || a.kind == pass || a.kind == hang }
+
+// begin and end call what is to happen at the message, each in its cases.
+func (a Action) begin() {
+	if a.do != nil && a.kind != cut {
+		a.do()
+	}
+}
+
+func (a Action) end() {
+	if a.do != nil && a.kind == cut {
+		a.do()
+	}
+}
 
 // answer is made up by the test. Redis clients see its body alone.
 type answer struct {
@@ -61,6 +74,14 @@ var (
 // [Hang], the true answer comes late.
 func (a Action) AfterEffect() Action {
 	a.after = true
+	return a
+}
+
+// Do is the same action with something that happens at the message: before it is
+// handed on or held back or answered, or, when its connection is cut, just before
+// the cut, which after the effect is after the effect. The message waits for it.
+func (a Action) Do(do func()) Action {
+	a.do = do
 	return a
 }
 

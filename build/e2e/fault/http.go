@@ -71,6 +71,7 @@ func (h *httpProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.Name = strings.Join(m.Args, ",")
 	}
 	a := h.next(&m)
+	a.begin()
 	gone := r.Context().Done()
 	if a.kind == hang && !a.after && !h.wait(a.release, gone) {
 		breakOff()
@@ -82,9 +83,7 @@ func (h *httpProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case a.kind == cut:
-		if a.do != nil {
-			a.do()
-		}
+		a.end()
 		breakOff()
 	case err != nil:
 		breakOff() // to the client the node is down, as it is

@@ -120,12 +120,12 @@ func (p *Proxy) At(n int, phase Phase, do func()) <-chan struct{} {
 	if phase == AfterEffect {
 		a = LoseReply
 	}
-	a.do = func() {
+	a = a.Do(func() {
 		defer close(fired)
 		if do != nil {
 			do()
 		}
-	}
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.once[n] = a

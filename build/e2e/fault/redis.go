@@ -151,6 +151,7 @@ func (c *redisConn) handle(cmd command) bool {
 		c.t.Errorf("fault: message %d, %s, was to be answered in JSON-RPC, and comes from a Redis client", m.N, m.Name)
 		return false
 	}
+	a.begin()
 	if a.kind == hang && !a.after && !c.wait(a.release, c.gone) {
 		return false
 	}
@@ -161,9 +162,7 @@ func (c *redisConn) handle(cmd command) bool {
 	}
 	switch {
 	case a.kind == cut:
-		if a.do != nil {
-			a.do()
-		}
+		a.end()
 		return false
 	case !answered:
 		return false
