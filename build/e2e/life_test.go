@@ -224,9 +224,9 @@ func (r *lifeRig) block(j job) string {
 }
 
 // row finds a block's row in one of the three lists, whatever its place in it.
-func (l *life) row(key, nonce string) *row {
-	l.t.Helper()
-	for _, r := range l.rows(key) {
+func (w *world) row(key, nonce string) *row {
+	w.t.Helper()
+	for _, r := range w.rows(key) {
 		if r.nonce == nonce {
 			return &r
 		}
@@ -252,21 +252,21 @@ func (r row) reward(t testing.TB) *big.Int {
 	return wei
 }
 
-func (l *life) rows(key string) (rows []row) {
-	l.t.Helper()
-	members := l.redis.Do(l.t, "ZRANGE", key, 0, -1, "WITHSCORES").([]any)
+func (w *world) rows(key string) (rows []row) {
+	w.t.Helper()
+	members := w.redis.Do(w.t, "ZRANGE", key, 0, -1, "WITHSCORES").([]any)
 	for i := 0; i < len(members); i += 2 {
 		f := strings.Split(members[i].(string), ":")
 		r := row{nonce: f[0]}
 		var err error
 		if r.height, err = strconv.ParseUint(members[i+1].(string), 10, 64); err != nil {
-			l.t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		if len(f) == 8 {
 			r.orphan, r.nonce, r.hash = f[1] == "1", f[2], f[3]
 			r.rewardWei = f[7]
 			if r.uncleHeight, err = strconv.ParseUint(f[0], 10, 64); err != nil {
-				l.t.Fatal(err)
+				w.t.Fatal(err)
 			}
 		}
 		rows = append(rows, r)
@@ -275,19 +275,19 @@ func (l *life) rows(key string) (rows []row) {
 }
 
 // spend has a stranger pay a transaction fee of odd Wei.
-func (l *life) spend(key *ecdsa.PrivateKey) common.Hash {
-	l.t.Helper()
+func (w *world) spend(key *ecdsa.PrivateKey) common.Hash {
+	w.t.Helper()
 	to := common.HexToAddress("0xaa")
-	tx, err := types.SignNewTx(key, types.LatestSignerForChainID(new(big.Int).SetUint64(l.chain.ChainID)),
+	tx, err := types.SignNewTx(key, types.LatestSignerForChainID(new(big.Int).SetUint64(w.chain.ChainID)),
 		&types.LegacyTx{GasPrice: big.NewInt(2_000_000_007), Gas: 21_000, To: &to, Value: common.Big1})
 	if err != nil {
-		l.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	raw, err := tx.MarshalBinary()
 	if err != nil {
-		l.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	l.chain.call(nil, "eth_sendRawTransaction", hexutil.Bytes(raw))
+	w.chain.call(nil, "eth_sendRawTransaction", hexutil.Bytes(raw))
 	return tx.Hash()
 }
 
@@ -378,6 +378,7 @@ type header struct {
 	Number hexutil.Uint64
 	Hash   common.Hash
 	Nonce  string
+	Mix    common.Hash `json:"mixHash"`
 	Uncles []common.Hash
 }
 
@@ -460,7 +461,11 @@ func (l *life) reconcile(orphan string, fee common.Hash) {
 		for login, n := range l.rounds[r.nonce] {
 			shares[login] += n
 		}
-		for login, amount := range l.split(r) {
+		parts, err := l.split(r, l.rounds[r.nonce], l.fees)
+		if err != nil {
+			l.t.Error(err)
+		}
+		for login, amount := range parts {
 			credited[login] += amount
 		}
 	}
@@ -500,20 +505,20 @@ func (l *life) reconcile(orphan string, fee common.Hash) {
 	l.t.Logf("%d blocks, %d of them uncles; %d orphans; %s coins credited to %d logins and paid", blocks, uncles, orphans, sum.Coins(), len(credited))
 }
 
-// split divides the reward of a block by the shares of its round, compares that
-// with what the books have credited, and returns it.
-func (l *life) split(r row) map[string]util.Shannon {
-	l.t.Helper()
-	reward, shannon := r.reward(l.t), big.NewInt(1e9)
+// split divides the reward of a block by the shares of its round. It is an error if
+// the books have credited anything else.
+func (w *world) split(r row, round map[string]int64, fees string) (map[string]util.Shannon, error) {
+	w.t.Helper()
+	reward, shannon := r.reward(w.t), big.NewInt(1e9)
 	whole := func(wei *big.Int) util.Shannon { return util.Shannon(new(big.Int).Div(wei, shannon).Int64()) }
 	fee := whole(new(big.Int).Div(reward, big.NewInt(100)))
 	rest := new(big.Int).Sub(reward, fee.Wei())
 	total := new(big.Int)
-	for _, n := range l.rounds[r.nonce] {
+	for _, n := range round {
 		total.Add(total, big.NewInt(n))
 	}
-	want, miners := map[string]util.Shannon{l.fees: fee}, util.Shannon(0)
-	for login, n := range l.rounds[r.nonce] {
+	want, miners := map[string]util.Shannon{fees: fee}, util.Shannon(0)
+	for login, n := range round {
 		part := new(big.Int).Mul(rest, big.NewInt(n))
 		want[login] = whole(part.Div(part, total))
 		miners += want[login]
@@ -521,15 +526,15 @@ func (l *life) split(r row) map[string]util.Shannon {
 	dust := new(big.Int).Sub(rest, miners.Wei())
 
 	got := map[string]util.Shannon{}
-	for login, n := range l.numbers(fmt.Sprintf("eth:credits:%d:%s", r.height, r.hash)) {
+	for login, n := range w.numbers(fmt.Sprintf("eth:credits:%d:%s", r.height, r.hash)) {
 		got[login] = util.Shannon(n)
 	}
 	if !maps.Equal(got, want) {
-		l.t.Errorf("block %+v with shares %v is credited %v, want %v", r, l.rounds[r.nonce], got, want)
+		return want, fmt.Errorf("block %+v with shares %v is credited %v, want %v", r, round, got, want)
 	}
-	text := fmt.Sprintf("%s:%d:%d:%d:%d:%s", r.rewardWei, miners, fee, dust, len(want), l.fees)
-	if split := l.redis.Do(l.t, "HGET", "eth:credits:splits", fmt.Sprintf("%d:%s", r.height, r.hash)); split != text {
-		l.t.Errorf("block %+v is split %v, want %s", r, split, text)
+	text := fmt.Sprintf("%s:%d:%d:%d:%d:%s", r.rewardWei, miners, fee, dust, len(want), fees)
+	if split := w.redis.Do(w.t, "HGET", "eth:credits:splits", fmt.Sprintf("%d:%s", r.height, r.hash)); split != text {
+		return want, fmt.Errorf("block %+v is split %v, want %s", r, split, text)
 	}
-	return want
+	return want, nil
 }

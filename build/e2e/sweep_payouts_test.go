@@ -31,9 +31,10 @@ type paying struct {
 	due   map[string]util.Shannon
 	since uint64 // the first block of this life
 
-	mu      sync.Mutex
-	offered []hexutil.Bytes // all bytes that were ever on their way in this life; guarded by mu
-	hold    int             // no block has transactions before so many were offered; guarded by mu
+	hold int // no block has transactions before so many were offered
+
+	offering sync.Mutex
+	offered  []hexutil.Bytes // all bytes that were ever on their way in this life; guarded by offering
 
 	keeps *keeping // nil: Redis keeps nothing
 }
@@ -56,8 +57,8 @@ func (g *paying) connect() {
 
 // look mines a block when the pool asks for the newest, and keeps what it sends.
 func (g *paying) look(m fault.Message) fault.Action {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.offering.Lock()
+	defer g.offering.Unlock()
 	switch {
 	case strings.Contains(m.Name, "eth_sendRawTransaction"):
 		g.offered = append(g.offered, rawsOf(m.Body)...)
@@ -98,9 +99,9 @@ func (g *paying) begin() {
 	if err := os.Remove(filepath.Join(g.dir, "payouts.journal")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		g.t.Fatal(err)
 	}
-	g.mu.Lock()
+	g.offering.Lock()
 	g.offered = nil
-	g.mu.Unlock()
+	g.offering.Unlock()
 	g.since = uint64(g.chain.header("latest").Number) + 1
 	g.due = map[string]util.Shannon{g.miner(coin): coin, g.miner(coin / 2): coin / 2}
 	if g.keeps != nil {
@@ -108,7 +109,7 @@ func (g *paying) begin() {
 	}
 }
 
-func (g *paying) start() { g.pool = g.run() }
+func (g *paying) start() { g.pool = g.run(g.config()) }
 
 func (g *paying) rest() bool {
 	if !g.settled() {
@@ -125,11 +126,11 @@ func (g *paying) rest() bool {
 // verdict counts on the chain, after everything that was ever sent was sent once
 // more: the network may mine any of it.
 func (g *paying) verdict() (v verdict) {
-	g.mu.Lock()
+	g.offering.Lock()
 	for _, raw := range g.offered {
 		_ = g.chain.tryCall(nil, "eth_sendRawTransaction", raw) // most are known, and refused
 	}
-	g.mu.Unlock()
+	g.offering.Unlock()
 	g.chain.mine(3) // so deep that the next ledger may begin
 	received := g.chain.receivedSince(g.since)
 	for login, amount := range g.due {

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type play interface {
 	tend()            // looks after whatever else lives, time and again
 	rest() bool       // whether there is nothing left to do
 	verdict() verdict // what chain and books say of the life then
+	said() string     // by all its processes
 	setting() *stage
 }
 
@@ -41,22 +43,28 @@ func (v *verdict) add(format string, args ...any) {
 type stage struct {
 	*world
 	sides   map[string]*fault.Proxy
-	clocked bool          // the pool's process has a clock of its own
-	first   time.Duration // how far that is ahead in the first process of a life
+	clocked bool // the pool's process has a clock of its own
+	crowd   bool // others are at work as well, and each says what it thinks of the others
 
-	// mu is held while something goes wrong, and while the test looks on.
-	mu     sync.Mutex
-	pool   *process
-	clock  *clock
-	lives  []*process // all of this life
+	// mu is held while something goes wrong, and while the test looks on. What is
+	// below is of one life, and guarded by mu.
+	mu      sync.Mutex
+	point   int           // the message at which something goes wrong; 0: none
+	first   time.Duration // how far the clock of the first process is ahead
+	release chan struct{} // closed when what hangs may go on
+	pool    *process
+	clock   *clock
+	lives   []*process // all there were
+	person  string     // what a person was needed for and did, as the design says
+
 	aiming sync.Mutex
 	aim    *aim // guarded by aiming
 }
 
 // aim is the one message of a life at which something goes wrong.
 type aim struct {
-	side   string
-	n      int // of all messages of that side
+	at     *fault.Proxy
+	n      int // of all its messages
 	action fault.Action
 	hit    chan struct{} // closed when it was that message's turn
 	over   chan struct{} // closed when what goes wrong has gone wrong
@@ -79,8 +87,8 @@ func (s *stage) side(name string, p *fault.Proxy, usual func(fault.Message) faul
 		}
 		s.aiming.Lock()
 		defer s.aiming.Unlock()
-		if a := s.aim; a != nil && a.side == name && a.n == m.N {
-			a.name = m.Name
+		if a := s.aim; a != nil && a.at == p && a.n == m.N {
+			s.aim, a.name = nil, m.Name
 			close(a.hit)
 			return a.action
 		}
@@ -88,10 +96,10 @@ func (s *stage) side(name string, p *fault.Proxy, usual func(fault.Message) faul
 	})
 }
 
-// run starts a process of this life.
-func (s *stage) run(args ...string) *process {
+// run starts the pool's process with a configuration.
+func (s *stage) run(config string) *process {
 	s.t.Helper()
-	cmd := command(append([]string{s.config()}, args...)...)
+	cmd := command(config)
 	var p *process
 	if s.clocked {
 		p, s.clock = startClocked(s.t, cmd)
@@ -117,11 +125,10 @@ func (s *stage) said() string {
 // mishap is what goes wrong at a message.
 type mishap struct {
 	name   string
-	does   func(s *stage, n int)                       // at the life's n-th message
-	passes bool                                        // the message is passed on; else its connection ends
-	action func(s *stage, do func()) fault.Action      // other than these two
-	clock  time.Duration                               // how far the pool's clock is ahead until then
-	needs  func(said string) (person string, yes bool) // what only a person settles, if the design says so
+	does   func(s *stage, n int)                  // at the life's n-th message
+	passes bool                                   // the message is passed on; else its connection ends
+	action func(s *stage, do func()) fault.Action // other than these two
+	clock  time.Duration                          // how far the pool's clock is ahead until then
 }
 
 // phases are on which sides of a message it can happen.
@@ -167,9 +174,9 @@ const few = 2
 func sweep(t *testing.T, component string, p play, troubles ...trouble) {
 	s := p.setting()
 	s.under(t)
-	calm := &sweeping{play: p, stage: s, t: t}
+	calm := &sweeping{play: p, stage: s, t: t, figures: figures{Person: map[string]int{}}}
 	before := map[string]int{}
-	p.begin()
+	calm.begins(0)
 	for side, proxy := range s.sides {
 		before[side] = proxy.Count()
 	}
@@ -217,40 +224,43 @@ type sweeping struct {
 	figures
 }
 
+// crowded is how far apart points are in a crowd, where chance moves them anyway.
+const crowded = 4
+
 // all tries every point, or some of as many as an undisturbed life has.
 func (w *sweeping) all(messages int) {
 	first, step := 1, 1
-	if !*everyPoint {
+	switch {
+	case !*everyPoint:
 		step = max(1, messages/few)
 		h := fnv.New32a()
 		_, _ = h.Write([]byte(w.t.Name()))
 		first += int(h.Sum32() % uint32(step))
+	case w.crowd:
+		step = crowded
 	}
 	begun := time.Now()
 	if *onePoint > 0 {
-		if !w.try(*onePoint) {
-			w.t.Errorf("the life has no message %d", *onePoint)
-		}
-	} else {
-		for n := first; *everyPoint || n <= messages; n += step {
-			if !w.try(n) || w.t.Failed() {
-				break
-			}
+		first, messages = *onePoint, *onePoint
+	}
+	for n := first; n <= messages || *everyPoint && !w.crowd && *onePoint == 0; n += step {
+		// In a crowd, who does what is chance: the others may have done it all.
+		if hit := w.try(n); !hit && !w.crowd || w.t.Failed() {
+			break
 		}
 	}
 	w.write(w.t, time.Since(begun))
-	if w.Points == 0 {
+	if w.Points == 0 && !w.crowd {
 		w.t.Error("nothing was tried")
 	}
 }
 
 // try lets one life go wrong at its n-th message. It is false if there is none.
 func (w *sweeping) try(n int) (hit bool) {
-	w.play.begin()
+	w.begins(n)
 	proxy := w.sides[w.Side]
-	a := &aim{side: w.Side, n: proxy.Count() + n, hit: make(chan struct{}), over: make(chan struct{})}
+	a := &aim{at: proxy, n: proxy.Count() + n, hit: make(chan struct{}), over: make(chan struct{})}
 	a.action = w.mishap.at(w.stage, n, w.phase, a.over)
-	w.first = w.mishap.clock
 	w.take(a)
 	v := w.live(a)
 	if !wasHit(a) {
@@ -265,15 +275,20 @@ func (w *sweeping) try(n int) (hit bool) {
 		w.Wrong = append(w.Wrong, what)
 		w.t.Error(what)
 	}
-	if len(v.wrong) > 0 {
-		w.t.Logf("the pool said:\n%s", w.said())
+	if len(v.wrong) > 0 || *onePoint > 0 {
+		w.t.Logf("the pool said:\n%s", w.play.said())
 	}
 	return true
 }
 
+// begins makes everything as it is before a life that goes wrong at its n-th message.
+func (w *sweeping) begins(n int) {
+	w.point, w.first, w.release, w.lives, w.person = n, w.mishap.clock, make(chan struct{}), nil, ""
+	w.play.begin()
+}
+
 // live is one life to its end.
 func (w *sweeping) live(a *aim) verdict {
-	w.lives = nil
 	w.mu.Lock()
 	w.play.start()
 	w.mu.Unlock()
@@ -282,25 +297,24 @@ func (w *sweeping) live(a *aim) verdict {
 		<-a.over
 		rests, _ = w.wait(a) // it may have come at the last moment
 	}
+	_ = w.pool.cmd.Process.Signal(syscall.SIGCONT) // it may be stopped
 	w.pool.terminate(w.t)
-	v := verdict{}
-	if rests {
-		v = w.play.verdict()
-	} else {
+	v := w.play.verdict()
+	if !rests {
 		v.lost++
 		v.add("it is not at rest after %s", patience)
 	}
 	if early != "" {
 		v.add("the pool ended by itself: %s", early)
 	}
-	if person, needed := w.needsPerson(); needed {
-		if w.mishap.needs == nil {
-			v.add("a person is needed: %s", person)
-		}
-		w.Person[person]++
+	if w.person != "" {
+		w.Person[w.person]++
+	} else if why := w.needsPerson(); why != "" && (!rests || !w.crowd) {
+		w.Person[why]++
+		v.add("a person is needed: %s", why)
 	}
 	if a == nil && len(v.wrong) > 0 {
-		w.t.Errorf("undisturbed: %s\n%s", strings.Join(v.wrong, "\n"), w.said())
+		w.t.Errorf("undisturbed: %s\n%s", strings.Join(v.wrong, "\n"), w.play.said())
 	}
 	return v
 }
@@ -319,7 +333,7 @@ func (w *sweeping) wait(a *aim) (rests bool, early string) {
 		w.mu.Lock()
 		rests = w.play.rest()
 		if !rests && w.pool.ended() {
-			if !wasHit(a) {
+			if !wasHit(a) && !w.crowd {
 				early = w.pool.out.String()
 			}
 			w.play.start()
@@ -345,16 +359,12 @@ func wasHit(a *aim) bool {
 	}
 }
 
-// needsPerson says what the pool asked a person for in this life.
-func (w *sweeping) needsPerson() (why string, needed bool) {
-	said := w.said()
-	if w.mishap.needs != nil {
-		return w.mishap.needs(said)
-	}
-	for line := range strings.Lines(said) {
+// needsPerson is what the pool asks a person for in this life.
+func (w *sweeping) needsPerson() string {
+	for line := range strings.Lines(w.play.said()) {
 		if strings.Contains(line, "RESOLVE_PAYOUT=1") || strings.Contains(line, "until you decide") {
-			return strings.TrimSpace(line), true
+			return strings.TrimSpace(line)
 		}
 	}
-	return "", false
+	return ""
 }
