@@ -4,7 +4,8 @@
 # make test       all tests; RACE=1 with the race detector
 # make lint       the linters of .golangci.yml, go vet and gofmt among them
 # make bench      one table: what shares, connections and new jobs cost, beside the existing pools
-# make prove      the simulation of payouts over many seeds; PROVE="-seeds 100000" for more
+# make prove      that nobody is paid twice and nobody goes unpaid: the simulation over many
+#                 seeds and every sweep, for docs/proof.md; PROVE="-seeds 100000" for more
 # make bench-payouts   what payouts cost
 # make clean
 
@@ -68,8 +69,8 @@ lint:
 	$(BIN)/golangci-lint run ./...
 	for module in $(MODULES); do (cd build/$$module && ../bin/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
 
-prove: # more seeds than the tests run, and how many each mistake takes until it is caught
-	$(GO) run ./build/prove $(PROVE)
+prove: deps # all that the tests try in part
+	$(GO) run ./build/prove -doc docs/proof.md $(PROVE)
 
 bench: pool deps
 	@cd build/bench && $(GO) run . -pool ../$(notdir $(BIN))/open-ethereum-pool

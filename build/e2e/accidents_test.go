@@ -219,7 +219,7 @@ func keystoreSigner(t testing.TB, dir string, account common.Address) map[string
 	password := make([]byte, 8)
 	_, _ = rand.Read(password)
 	text := fmt.Sprintf("%x", password)
-	encrypted, err := keystore.EncryptKey(&keystore.Key{Id: uuid.New(), Address: account, PrivateKey: poolKey}, text, keystore.LightScryptN, keystore.LightScryptP)
+	encrypted, err := keystore.EncryptKey(&keystore.Key{Id: uuid.New(), Address: account, PrivateKey: poolKey}, text, 2, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

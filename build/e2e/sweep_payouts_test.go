@@ -255,14 +255,14 @@ func TestSweepOfPayouts(t *testing.T) {
 		troubles []trouble
 	}{
 		{"keystore", func(g *paying) { g.payouts["signer"] = keystoreSigner(t, g.dir, g.chain.Account) }, both},
-		{"external signer", func(g *paying) {
+		{"external", func(g *paying) {
 			signer := fault.HTTP(g.t, externalSigner(t, g.chain.ChainID, "account_signTransaction"))
 			g.side("signer", signer, nil)
 			g.payouts["signer"] = map[string]any{"type": "external", "url": signer.URL(), "method": "account_signTransaction"}
 		}, append(both[:2:2], trouble{"signer", rough})},
-		{"node", func(*paying) {}, both},
-		{"node that signs only what it sends", (*paying).nodeThatSends, both},
-		{"keystore, with a higher price", func(g *paying) {
+		{"node signs", func(*paying) {}, both},
+		{"node sends", (*paying).nodeThatSends, both},
+		{"raised price", func(g *paying) {
 			g.payouts["signer"] = keystoreSigner(t, g.dir, g.chain.Account)
 			g.payouts["bumpAfter"] = 1
 			g.hold = len(g.due) + 3 // two, and one of them dearer
@@ -277,15 +277,15 @@ func TestSweepOfPayouts(t *testing.T) {
 	}
 }
 
-// TestSweepOfPayoutsAround has things go wrong around the pool, at each of its
+// TestSweepAroundPayouts has things go wrong around the pool, at each of its
 // messages: Redis forgets, the node forgets, the clock jumps.
-func TestSweepOfPayoutsAround(t *testing.T) {
+func TestSweepAroundPayouts(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		set  func(*paying)
 	}{
 		{"keystore", func(g *paying) { g.payouts["signer"] = keystoreSigner(t, g.dir, g.chain.Account) }},
-		{"node that signs only what it sends", (*paying).nodeThatSends},
+		{"node sends", (*paying).nodeThatSends},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"strings"
@@ -10,12 +11,21 @@ import (
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/fault"
+	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/figure"
 )
 
 // A sweep lets the real binary live one life over and over, with something going
 // wrong at another message each time, and asks the chain and the books afterwards.
 // Message by message means: at each of a life's messages to one side, before its
 // delivery and after its effect.
+
+// How much is swept, and where it is written down; build/prove sets the first and
+// the last.
+var (
+	everyPoint = flag.Bool("every", false, "sweep every point; without it some, spread evenly")
+	onePoint   = flag.Int("point", 0, "sweep the point of this `number` alone")
+	figures    = flag.String("figures", "", "append what was swept to this `file`, a line of JSON each")
+)
 
 // play is the life that is swept: from books as they are before anything happened
 // until everything that is owed is done.
@@ -174,7 +184,7 @@ const few = 2
 func sweep(t *testing.T, component string, p play, troubles ...trouble) {
 	s := p.setting()
 	s.under(t)
-	calm := &sweeping{play: p, stage: s, t: t, figures: figures{Person: map[string]int{}}}
+	calm := &sweeping{play: p, stage: s, t: t, Sweep: figure.Sweep{Person: map[string]int{}}}
 	before := map[string]int{}
 	calm.begins(0)
 	for side, proxy := range s.sides {
@@ -201,7 +211,7 @@ func sweep(t *testing.T, component string, p play, troubles ...trouble) {
 					t.Run(name, func(t *testing.T) {
 						s.under(t)
 						w := &sweeping{play: p, stage: s, t: t, mishap: m, phase: phase,
-							figures: figures{Component: component, Side: on.side, Fault: m.name, Person: map[string]int{}}}
+							Sweep: figure.Sweep{Component: component, Side: on.side, Fault: m.name, Person: map[string]int{}}}
 						if len(m.phases()) > 1 {
 							w.Phase = phase.String()
 						}
@@ -221,7 +231,7 @@ type sweeping struct {
 	t      *testing.T
 	mishap mishap
 	phase  fault.Phase
-	figures
+	figure.Sweep
 }
 
 // crowded is how far apart points are in a crowd, where chance moves them anyway.
@@ -249,7 +259,14 @@ func (w *sweeping) all(messages int) {
 			break
 		}
 	}
-	w.write(w.t, time.Since(begun))
+	w.Test, w.Seconds = w.t.Name(), time.Since(begun).Seconds()
+	w.t.Logf("%d points, %d paid twice, %d not paid, a person needed: %v; %.2f s a point",
+		w.Points, w.Double, w.Lost, w.Person, w.Seconds/float64(max(w.Points, 1)))
+	if *figures != "" {
+		if err := figure.Append(*figures, w.Sweep); err != nil {
+			w.t.Error(err)
+		}
+	}
 	if w.Points == 0 && !w.crowd {
 		w.t.Error("nothing was tried")
 	}

@@ -83,7 +83,7 @@ func newUnlocking(t *testing.T) *unlocking {
 		u.was[key] = u.redis.Do(t, "DUMP", key).(string)
 	}
 	c.call(nil, "devnet_reorg", lifeImmature+1, false)
-	c.mine(lifeDepth)
+	c.mine(lifeDepth - lifeImmature)
 	u.price()
 	return u
 }

@@ -1,13 +1,17 @@
-// Command prove lets the payouts simulation run over many seeds and prints what
-// it came to: seeds and steps, violations, cases that needed a person, and how
-// many seeds each deliberate mistake takes until it is caught.
+// Command prove lets the payouts simulation run over many seeds, and the real binary
+// live through everything that can go wrong at every message, and prints what it
+// came to: seeds and steps, violations, how many seeds each deliberate mistake takes
+// until it is caught, the points that were swept, who was paid twice or not at all,
+// and cases that needed a person.
 //
 //	go run ./build/prove -seeds 10000
 //	go run ./build/prove -from 1234 -seeds 1 -v                          one seed, with its trace
 //	go run ./build/prove -mutation "no journal" -from 0 -seeds 1 -v      a mistake in it
+//	go run ./build/prove -seeds 0 -sweep SweepOfUnlocker                 some of the sweeps alone
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -29,6 +33,8 @@ func main() {
 	flag.Uint64Var(&o.from, "from", 0, "the first seed")
 	flag.StringVar(&o.mutation, "mutation", "", `a deliberate mistake to make, "list" names them, "none" makes none; empty makes none first, then each`)
 	flag.BoolVar(&o.verbose, "v", false, "trace every seed")
+	flag.StringVar(&o.pattern, "sweep", "^TestSweep", "the `tests` of build/e2e that sweep, after the seeds; empty for none")
+	flag.StringVar(&o.doc, "doc", "", "write the figures into this `file` when all was run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	good, problem := o.run(ctx, os.Stdout)
@@ -43,13 +49,14 @@ func main() {
 }
 
 type options struct {
-	seeds, from uint64
-	mutation    string
-	verbose     bool
+	seeds, from  uint64
+	mutation     string
+	verbose      bool
+	pattern, doc string
 }
 
 // run says whether everything is as it should be: no violation without a mistake,
-// and one with each.
+// and one with each; and nothing wrong in any sweep.
 func (o options) run(ctx context.Context, out io.Writer) (good bool, err error) {
 	if o.mutation == "list" {
 		for _, m := range sim.Mutations {
@@ -66,13 +73,47 @@ func (o options) run(ctx context.Context, out io.Writer) (good bool, err error) 
 		s.print(out, o)
 		return s.violated > 0, nil
 	}
-	s := o.sweep(ctx, out, nil, o.verbose)
-	s.print(out, o)
-	good = s.violated == 0
-	if o.mutation == "" && !o.verbose && o.seeds > 1 {
-		good = o.mistakes(ctx, out) && good
+	if o.mutation == "none" || o.verbose || o.seeds == 1 {
+		s := o.sweep(ctx, out, nil, o.verbose)
+		s.print(out, o)
+		return s.violated == 0, nil
 	}
-	return good, nil
+	return o.all(ctx, out)
+}
+
+// all is everything, one after the other.
+func (o options) all(ctx context.Context, out io.Writer) (good bool, err error) {
+	var simulated, swept, summed bytes.Buffer // for the document
+	good = true
+	begun := time.Now()
+	if o.seeds > 0 {
+		both := io.MultiWriter(out, &simulated)
+		s := o.sweep(ctx, out, nil, false)
+		s.print(both, o)
+		good = s.violated == 0
+		good = o.mistakes(ctx, both) && good
+	}
+	simulating := time.Since(begun)
+	if o.pattern == "" || ctx.Err() != nil {
+		return good && ctx.Err() == nil, nil
+	}
+	fmt.Fprintf(out, "\nthe sweeps, %d at a time\n", abreast)
+	figures, passed, err := sweeps(ctx, out, o.pattern)
+	if err != nil {
+		return false, err
+	}
+	t := tabulate(figures)
+	fmt.Fprintln(out)
+	t.print(io.MultiWriter(out, &swept))
+	both := io.MultiWriter(out, &summed)
+	fmt.Fprintln(out)
+	t.sum(both)
+	fmt.Fprintf(both, "took %s for seeds and mistakes, %s for sweeps, on %d processors\n",
+		simulating.Round(time.Second), (time.Since(begun) - simulating).Round(time.Second), runtime.GOMAXPROCS(0))
+	if o.doc != "" && o.seeds > 0 && ctx.Err() == nil {
+		err = write(o.doc, simulated.String(), swept.String(), summed.String())
+	}
+	return good && passed && ctx.Err() == nil, err
 }
 
 // mistakes prints how many seeds each takes until it is caught.
