@@ -41,7 +41,7 @@ func newRivals(t *testing.T, others ...*rival) *rivals {
 	r := &rivals{paying: newPaying(t, storagetest.Start(t), startChain(t)), others: others}
 	r.payouts["signer"] = keystoreSigner(t, r.dir, r.chain.Account)
 	r.payouts["interval"] = "1s" // who was locked out comes back
-	r.crowd = true
+	r.crowd, r.rivaled = true, true
 	// The others have the same Redis and the same node, and a way of their own to them.
 	node := fault.HTTP(t, r.chain.URL)
 	node.Every(r.look)

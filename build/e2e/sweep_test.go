@@ -54,7 +54,8 @@ type stage struct {
 	*world
 	sides   map[string]*fault.Proxy
 	clocked bool // the pool's process has a clock of its own
-	crowd   bool // others are at work as well, and each says what it thinks of the others
+	rivaled bool // others want the payments lock as well, and each says who has it
+	crowd   bool // they are there from the beginning, and chance says who does what
 
 	// mu is held while something goes wrong, and while the test looks on. What is
 	// below is of one life, and guarded by mu.
@@ -326,8 +327,8 @@ func (w *sweeping) live(a *aim) verdict {
 	}
 	if w.person != "" {
 		w.Person[w.person]++
-	} else if why := w.needsPerson(); why != "" && (!rests || !w.crowd) {
-		w.Person[why]++
+	} else if why := w.needsPerson(); why != "" && (!rests || !w.rivaled) {
+		w.Person["not by design"]++
 		v.add("a person is needed: %s", why)
 	}
 	if a == nil && len(v.wrong) > 0 {
