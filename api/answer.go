@@ -111,6 +111,7 @@ func (a *answer) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
+		expect(r, len(body))
 		_, _ = w.Write(body) // the client has gone
 	}
 	return a.status

@@ -10,9 +10,9 @@
 //	    not paid is decided there. answer.go encodes it once and serves it often.
 //	  - account.go makes answers about one miner on demand and keeps them in a
 //	    bounded part of memory; csv.go writes tables in pieces.
-//	  - server.go has the routes and the process' life; events.go tells listeners
-//	    what changed; pages.go serves the files of package www; monitor.go is for
-//	    Prometheus.
+//	  - server.go has the routes and the process' life, conn.go its connections;
+//	    events.go tells listeners what changed; pages.go serves the files of package
+//	    www; monitor.go is for Prometheus.
 //
 // The description of the routes is openapi.json; a test keeps it complete.
 package api

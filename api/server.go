@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -391,75 +389,6 @@ func (a *API) Run(ctx context.Context) error {
 	err = g.Wait()
 	a.cache.close()
 	return err
-}
-
-// Limits of every connection.
-const (
-	headerWait = 10 * time.Second
-	writeWait  = 30 * time.Second
-	idleWait   = 2 * time.Minute
-	headerMost = 16 << 10 // bytes
-)
-
-// serveHTTP serves until ctx ends, then lets requests end for a moment. closing
-// is called first.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, closing func()) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerWait, ReadTimeout: headerWait, WriteTimeout: writeWait, IdleTimeout: idleWait,
-		MaxHeaderBytes: headerMost, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(jsonErrors{l}) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	closing()
-	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if err := srv.Shutdown(over); err != nil {
-		_ = srv.Close() // whoever is left has had a second
-	}
-	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return ctx.Err()
-}
-
-// jsonErrors lets what net/http refuses by itself, before anybody of ours sees it,
-// be an error in JSON like all others: a request that is none, or whose headers
-// have no end.
-type jsonErrors struct{ net.Listener }
-
-func (l jsonErrors) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		return &jsonConn{tcp}, err
-	}
-	return conn, err
-}
-
-type jsonConn struct{ *net.TCPConn }
-
-// refusal is the head that net/http writes then, but for the status before it,
-// with the body that follows, in one piece.
-const refusal = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-
-func (c *jsonConn) Write(b []byte) (int, error) {
-	const most = 512
-	if len(b) > most || !bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
-		return c.TCPConn.Write(b)
-	}
-	head, why, ok := bytes.Cut(b, []byte(refusal))
-	if !ok || bytes.ContainsRune(head, '\n') {
-		return c.TCPConn.Write(b)
-	}
-	body, _ := json.Marshal(errorView{Error: string(why)}) // a string is always encoded
-	out := fmt.Appendf(nil, "%s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
-		head, kindJSON[0], len(body), body)
-	if _, err := c.TCPConn.Write(out); err != nil {
-		return 0, err
-	}
-	return len(b), nil
 }
 
 // collect runs a cycle each interval.

@@ -1,0 +1,135 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Limits of every connection.
+const (
+	headerWait = 10 * time.Second
+	writeWait  = 30 * time.Second
+	idleWait   = 2 * time.Minute
+	headerMost = 16 << 10 // bytes
+)
+
+// serveHTTP serves until ctx ends, then lets requests end for a moment. closing
+// is called first.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, closing func()) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerWait, ReadTimeout: headerWait, WriteTimeout: writeWait, IdleTimeout: idleWait,
+		MaxHeaderBytes: headerMost, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(door{l}) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	closing()
+	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := srv.Shutdown(over); err != nil {
+		_ = srv.Close() // whoever is left has had a second
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return ctx.Err()
+}
+
+type door struct{ net.Listener }
+
+func (d door) Accept() (net.Conn, error) {
+	c, err := d.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		return &conn{TCPConn: tcp}, err
+	}
+	return c, err
+}
+
+// conn sees what net/http writes, for two reasons.
+//
+// What net/http refuses by itself, before anybody of ours sees it, is to be an
+// error in JSON like all others: a request that is none, or whose headers have no
+// end.
+//
+// And net/http writes through a few kilobytes of memory, so that most answers
+// would be two packets, for two system calls, which wake their reader twice. The
+// first one waits for the other here.
+type conn struct {
+	*net.TCPConn
+	body int     // bytes of the body that is about to be written, see expect
+	held *packet // the first part of an answer, nil for none
+}
+
+type connKey struct{}
+
+// expect says that so many bytes of a body are written next, in one piece. The
+// goroutine that serves the request is the only one that writes.
+func expect(r *http.Request, body int) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.body = body
+	}
+}
+
+// packet is as much as net/http writes at once, of what is longer.
+type packet struct {
+	bytes [4096]byte
+	n     int
+}
+
+var packets = sync.Pool{New: func() any { return new(packet) }}
+
+var headEnd = []byte("\r\n\r\n")
+
+func (c *conn) Write(b []byte) (int, error) {
+	body, held := c.body, c.held
+	c.body, c.held = 0, nil
+	switch {
+	case held != nil:
+		defer packets.Put(held)
+		both := net.Buffers{held.bytes[:held.n], b}
+		n, err := both.WriteTo(c.TCPConn)
+		return max(0, int(n)-held.n), err
+	case body > 0:
+		// It is held back only if there is more for sure.
+		if head := bytes.Index(b, headEnd); head >= 0 && len(b) <= len(held.bytes) && head+len(headEnd)+body > len(b) {
+			c.held, _ = packets.Get().(*packet)
+			c.held.n = copy(c.held.bytes[:], b)
+			return len(b), nil
+		}
+		return c.TCPConn.Write(b)
+	}
+	return c.refuse(b)
+}
+
+// refusal is the head that net/http writes then, but for the status before it,
+// with the body that follows, in one piece.
+const refusal = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+
+func (c *conn) refuse(b []byte) (int, error) {
+	const most = 512
+	if len(b) > most || !bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
+		return c.TCPConn.Write(b)
+	}
+	head, why, ok := bytes.Cut(b, []byte(refusal))
+	if !ok || bytes.ContainsRune(head, '\n') {
+		return c.TCPConn.Write(b)
+	}
+	body, _ := json.Marshal(errorView{Error: string(why)}) // a string is always encoded
+	out := fmt.Appendf(nil, "%s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+		head, kindJSON[0], len(body), body)
+	if _, err := c.TCPConn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
