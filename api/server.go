@@ -141,7 +141,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Allow", allowed)
 		fail(w, http.StatusMethodNotAllowed, "the method is %.20q, want GET", r.Method)
 	case isAPI:
-		a.routes.ServeHTTP(w, r)
+		var match mux.RouteMatch
+		a.routes.Match(r, &match) // there is one always: the last is for what is not found
+		for name, value := range match.Vars {
+			r.SetPathValue(name, value) // mux would copy the request for each
+		}
+		match.Handler.ServeHTTP(w, r)
 	default:
 		a.pages.ServeHTTP(w, r)
 	}
@@ -318,7 +323,7 @@ func (a *API) cached(w http.ResponseWriter, r *http.Request, key string, cycles 
 
 // loginOf reads the login of the path.
 func loginOf(r *http.Request) (string, error) {
-	login := mux.Vars(r)["login"]
+	login := r.PathValue("login")
 	if !util.IsLogin(login) {
 		return "", fmt.Errorf("%.60q is no login, want 0x and 40 hex digits", login)
 	}
