@@ -232,7 +232,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 		return nil, err
 	}
 	v := accountView{Stats: book.Stats, PaymentsTotal: book.PaymentsTotal, RoundShares: book.RoundShares, PageSize: a.cfg.Payments,
-		Login: login, Now: s.pool.Now, Payments: []paymentView{}, Pending: []paymentView{}, Charts: []minerPoint{}}
+		Login: login, Now: s.pool.Now, Payments: make([]paymentView, 0, len(book.Payments)), Pending: []paymentView{}, Charts: make([]minerPoint, 0, len(book.Chart))}
 	for _, field := range []string{"balance", "pending", "paid", "immature", "lastShare", "blocksFound"} {
 		v.Stats[field] += 0 // there, if only as zero
 	}
@@ -250,11 +250,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 	v.Rewards = all[:min(int64(len(all)), a.cfg.Blocks)]
 	v.Earnings = earnings(all, s.now, complete, daysShown)
 	v.Payout = payoutOf(s, login, book, all)
-	answer, err := encode(a.age, v)
-	if err != nil {
-		return nil, err
-	}
-	return answer.compact(), nil
+	return encode(a.age, v)
 }
 
 func payoutOf(s *snapshot, login string, book storage.MinerBook, rewards []rewardView) accountPayout {
@@ -313,7 +309,7 @@ func (c *collector) workersOf(v *accountView, login string, seen map[string]int6
 // again costs nothing.
 func notFound(format string, args ...any) *answer {
 	a, _ := encode(noStore, errorView{Error: fmt.Sprintf(format, args...)}) // a string is always encoded
-	a.status, a.etag = http.StatusNotFound, nil
+	a.status, a.etag[0] = http.StatusNotFound, ""
 	return a
 }
 
@@ -334,15 +330,11 @@ func (a *API) accountPayments(ctx context.Context, s *snapshot, login string, pa
 	if err != nil {
 		return nil, err
 	}
-	v := accountPaymentsView{Now: s.pool.Now, Payments: []paymentView{}, PaymentsTotal: total}
+	v := accountPaymentsView{Now: s.pool.Now, Payments: make([]paymentView, 0, len(rows)), PaymentsTotal: total}
 	for _, row := range rows {
 		v.Payments = append(v.Payments, paidView(row, known, s.head))
 	}
-	answer, err := encode(a.age, v)
-	if err != nil {
-		return nil, err
-	}
-	return answer.compact(), nil
+	return encode(a.age, v)
 }
 
 // accountRewards makes a page of /api/accounts/LOGIN/rewards.

@@ -19,11 +19,11 @@ type answer struct {
 	status int
 	kind   []string // Content-Type
 	cache  []string // Cache-Control
-	etag   []string
-	plain  []byte // nil where only gz is kept
-	gz     []byte // nil where it saves nothing
-	length []string
-	gzLen  []string
+	etag   [1]string
+	plain  []byte    // nil where only gz is kept
+	gz     [2][]byte // in two pieces, see pieces; nil where it saves nothing
+	length [1]string
+	gzLen  [1]string
 
 	plainLen int // bytes
 }
@@ -44,75 +44,84 @@ const gzipLeast = 512
 func maxAge(seconds int) []string { return []string{"public, max-age=" + strconv.Itoa(seconds)} }
 
 func newAnswer(kind, cache []string, body []byte) *answer {
-	sum := sha256.Sum256(body) // processors have it built in
-	a := &answer{status: http.StatusOK, kind: kind, cache: cache, plain: body,
-		// Weak: the compressed form has the same.
-		etag: []string{fmt.Sprintf(`W/"%x"`, sum[:8])}, length: []string{strconv.Itoa(len(body))}, plainLen: len(body)}
-	if len(body) >= gzipLeast {
-		if gz := compress(body); len(gz) < len(body) {
-			a.gz, a.gzLen = gz, []string{strconv.Itoa(len(gz))}
-		}
-	}
+	c, _ := compressors.Get().(*compressor)
+	defer compressors.Put(c)
+	a, gz := c.answer(kind, cache, body)
+	a.plain, a.gz[0] = body, bytes.Clone(gz)
 	return a
 }
 
-// encode makes an answer of a view.
+// encode makes an answer of a view. The plain form is given up where there is a
+// compressed one: such answers are many, and almost everybody takes gzip.
 func encode(cache []string, view any) (*answer, error) {
-	body, err := json.Marshal(view)
-	if err != nil {
+	c, _ := compressors.Get().(*compressor)
+	defer compressors.Put(c)
+	c.in.Reset()
+	if err := c.json.Encode(view); err != nil {
 		return nil, fmt.Errorf("encode an answer: %w", err)
 	}
-	return newAnswer(kindJSON, cache, body), nil
+	body := c.in.Bytes()[:c.in.Len()-1] // without the newline
+	a, gz := c.answer(kindJSON, cache, body)
+	if gz == nil {
+		a.plain = bytes.Clone(body)
+	} else {
+		a.gz = pieces(gz)
+	}
+	return a, nil
 }
 
-// compact gives up the plain form where there is a compressed one.
-func (a *answer) compact() *answer {
-	if a.gz != nil {
-		a.plain = nil
-	}
-	return a
+// pieces copies what is kept for long. Memory is given out in sizes that are up to
+// a fifth more than was asked for; the multiples of two kilobytes are among them.
+func pieces(b []byte) [2][]byte {
+	n := len(b) &^ 2047
+	return [2][]byte{bytes.Clone(b[:n]), bytes.Clone(b[n:])}
 }
+
+// answerSize is what an answer takes in memory beside its bodies, and its place in
+// the cache.
+const answerSize = 400
 
 // size is roughly what the answer takes in memory, in bytes.
-func (a *answer) size() int { return len(a.plain) + len(a.gz) + 300 }
+func (a *answer) size() int { return len(a.plain) + len(a.gz[0]) + len(a.gz[1]) + answerSize }
 
 // body is the plain form.
 func (a *answer) body() ([]byte, error) {
-	if a.plain != nil || a.gz == nil {
+	if a.plain != nil {
 		return a.plain, nil
 	}
-	return inflate(a.gz, a.plainLen)
+	return inflate(bytes.Join(a.gz[:], nil), a.plainLen)
 }
 
 // serve writes the answer, or that the client has it already.
 func (a *answer) serve(w http.ResponseWriter, r *http.Request) int {
 	h := w.Header()
 	h["Content-Type"], h["Cache-Control"], h["Vary"], h["X-Content-Type-Options"] = a.kind, a.cache, encodings, notSniffed
-	if a.etag != nil {
-		h["Etag"] = a.etag
+	if a.etag[0] != "" {
+		h["Etag"] = a.etag[:]
 		if known := r.Header["If-None-Match"]; known != nil && matches(known[0], a.etag[0]) {
 			delete(h, "Content-Type")
 			w.WriteHeader(http.StatusNotModified)
 			return http.StatusNotModified
 		}
 	}
-	body := a.plain
-	if a.gz != nil && takesGzip(r) {
-		h["Content-Encoding"], h["Content-Length"] = encodedGz, a.gzLen
-		body = a.gz
+	body := a.gz
+	if a.gzLen[0] != "0" && takesGzip(r) {
+		h["Content-Encoding"], h["Content-Length"] = encodedGz, a.gzLen[:]
 	} else {
-		if body == nil && a.gz != nil {
-			var err error
-			if body, err = inflate(a.gz, a.plainLen); err != nil {
-				return fail(w, http.StatusInternalServerError, "an answer was lost")
-			}
+		plain, err := a.body()
+		if err != nil {
+			return fail(w, http.StatusInternalServerError, "an answer was lost")
 		}
-		h["Content-Length"] = a.length
+		h["Content-Length"], body = a.length[:], [2][]byte{plain}
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
-		expect(r, len(body))
-		_, _ = w.Write(body) // the client has gone
+		expect(r, len(body[0])+len(body[1]))
+		for _, piece := range body {
+			if len(piece) > 0 {
+				_, _ = w.Write(piece) // the client has gone
+			}
+		}
 	}
 	return a.status
 }
@@ -159,33 +168,52 @@ func takesGzip(r *http.Request) bool {
 }
 
 var (
-	deflaters = sync.Pool{New: func() any {
-		d := new(deflater)
-		d.w, _ = gzip.NewWriterLevel(&d.out, gzip.BestSpeed) // a valid level
-		return d
-	}}
-	inflaters = sync.Pool{New: func() any { return new(gzip.Reader) }}
+	compressors = sync.Pool{New: func() any { return newCompressor() }}
+	inflaters   = sync.Pool{New: func() any { return new(gzip.Reader) }}
 )
 
-// deflater is a compressor with the memory that it writes to.
-type deflater struct {
-	w   *gzip.Writer
-	out bytes.Buffer
+// compressor makes answers in memory of its own.
+type compressor struct {
+	in   bytes.Buffer
+	json *json.Encoder // writes to in
+	out  bytes.Buffer
+	gzip *gzip.Writer // writes to out
 }
 
-func compress(body []byte) []byte {
-	d, _ := deflaters.Get().(*deflater)
-	defer deflaters.Put(d)
-	d.out.Reset()
-	d.w.Reset(&d.out)
-	_, err := d.w.Write(body)
+func newCompressor() *compressor {
+	c := new(compressor)
+	c.json = json.NewEncoder(&c.in)
+	c.gzip, _ = gzip.NewWriterLevel(&c.out, gzip.BestSpeed) // a valid level
+	return c
+}
+
+// answer makes one without its body, which it compresses: gz is nil where that
+// saves nothing, and good until the compressor is used again.
+func (c *compressor) answer(kind, cache []string, body []byte) (a *answer, gz []byte) {
+	if len(body) >= gzipLeast {
+		gz = c.compress(body)
+	}
+	a = &answer{status: http.StatusOK, kind: kind, cache: cache, plainLen: len(body)}
+	// All texts are one piece of memory. The tag is weak: the compressed form has
+	// the same. Processors have SHA-256 built in.
+	sum := sha256.Sum256(body)
+	texts := fmt.Sprintf(`W/"%x" %d %d`, sum[:8], len(body), len(gz))
+	a.etag[0], texts, _ = strings.Cut(texts, " ")
+	a.length[0], a.gzLen[0], _ = strings.Cut(texts, " ")
+	return a, gz
+}
+
+func (c *compressor) compress(body []byte) []byte {
+	c.out.Reset()
+	c.gzip.Reset(&c.out)
+	_, err := c.gzip.Write(body)
 	if err == nil {
-		err = d.w.Close()
+		err = c.gzip.Close()
 	}
-	if err != nil { // a Buffer takes everything
-		return body
+	if err != nil || c.out.Len() >= len(body) { // a Buffer takes everything
+		return nil
 	}
-	return bytes.Clone(d.out.Bytes())
+	return c.out.Bytes()
 }
 
 // inflate unpacks so many bytes.

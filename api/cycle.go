@@ -464,11 +464,11 @@ func (c *collector) encode(s *snapshot, o storage.Overview) error {
 		to   **answer
 		view any
 	}{{&s.stats, s.pool}, {&s.blocks, blocks}, {&s.payments, payments}, {&s.finders, finders}} {
-		a, err := encode(age, e.view)
+		body, err := json.Marshal(e.view)
 		if err != nil {
-			return err
+			return fmt.Errorf("encode an answer: %w", err)
 		}
-		*e.to = a
+		*e.to = newAnswer(kindJSON, age, body)
 	}
 	return nil
 }

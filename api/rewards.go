@@ -144,7 +144,9 @@ func (r *rewards) of(login string) (list []rewardView, complete int64) {
 	if !ok || int(n)+1 >= len(r.starts) { // met by a cycle that goes on, or failed
 		return list, r.complete
 	}
-	for _, at := range r.places[r.starts[n]:r.starts[n+1]] {
+	places := r.places[r.starts[n]:r.starts[n+1]]
+	list = slices.Grow(list, len(places))
+	for _, at := range places {
 		c := r.blocks[at.block]
 		amount := c.amounts[at.entry]
 		if amount == 0 {

@@ -383,11 +383,11 @@ func (db *DB) PaymentStatuses(ctx context.Context, txs []string) (map[string]Pay
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", db.Keys.Hashes(), err)
 	}
-	cmds := make(map[string]*redis.SliceCmd, len(txs))
+	cmds := make([]*redis.SliceCmd, len(ids))
 	_, err = db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			if id, ok := id.(string); ok {
-				cmds[txs[i]] = p.HMGet(ctx, db.Keys.Payment(id), "state", "block", "fee", "why")
+				cmds[i] = p.HMGet(ctx, db.Keys.Payment(id), "state", "block", "fee", "why")
 			}
 		}
 		return nil
@@ -395,17 +395,20 @@ func (db *DB) PaymentStatuses(ctx context.Context, txs []string) (map[string]Pay
 	if err != nil && !isWrongType(err) {
 		return nil, fmt.Errorf("read payments: %w", err)
 	}
-	for tx, cmd := range cmds {
+	for i, cmd := range cmds {
+		if cmd == nil {
+			continue
+		}
 		v, err := cmd.Result()
 		if err != nil && !isWrongType(err) {
-			return nil, fmt.Errorf("read the payment of %s: %w", tx, err)
+			return nil, fmt.Errorf("read the payment of %s: %w", txs[i], err)
 		}
 		if len(v) != 4 || v[0] == nil {
 			continue
 		}
 		s := PaymentStatus{State: State(text(v[0])), FeeWei: text(v[2]), Why: text(v[3])}
 		s.Block, _ = strconv.ParseUint(text(v[1]), 10, 64)
-		out[tx] = s
+		out[txs[i]] = s
 	}
 	return out, nil
 }
@@ -556,19 +559,16 @@ type ChartPoint struct {
 func chartPoints(rows []string) []ChartPoint {
 	out := make([]ChartPoint, 0, len(rows))
 	for _, row := range rows {
-		f := strings.Split(row, ":")
-		if len(f) < 2 {
-			continue
-		}
-		at, err1 := strconv.ParseInt(f[0], 10, 64)
-		first, err2 := strconv.ParseInt(f[1], 10, 64)
+		moment, rest, _ := strings.Cut(row, ":")
+		one, rest, _ := strings.Cut(rest, ":")
+		two, _, _ := strings.Cut(rest, ":")
+		at, err1 := strconv.ParseInt(moment, 10, 64)
+		first, err2 := strconv.ParseInt(one, 10, 64)
 		if err1 != nil || err2 != nil {
 			continue
 		}
 		p := ChartPoint{Time: at, Values: [2]int64{first}}
-		if len(f) > 2 {
-			p.Values[1], _ = strconv.ParseInt(f[2], 10, 64)
-		}
+		p.Values[1], _ = strconv.ParseInt(two, 10, 64)
 		out = append(out, p)
 	}
 	return out
