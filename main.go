@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -335,10 +334,6 @@ func (a *app) runProxy(ctx context.Context, db *storage.DB) error {
 	return g.Wait()
 }
 
-// apiGCPercent trades a little work for memory: most of an API's memory are
-// answers that stay.
-const apiGCPercent = 40
-
 // runAPI serves browsers and phones.
 func (a *app) runAPI(ctx context.Context, db *storage.DB) error {
 	parts := api.Parts{DB: db, Log: a.log, Settings: a.cfg.settings(), Threshold: a.cfg.Payouts.Threshold}
@@ -356,9 +351,6 @@ func (a *app) runAPI(ctx context.Context, db *storage.DB) error {
 	}
 	if a.monitor != nil {
 		a.monitor.Check("statistics", func(context.Context) error { return s.Ready() })
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(apiGCPercent)
 	}
 	defer a.busy.begin("api (Redis or a browser's connection)")()
 	return s.Run(ctx)

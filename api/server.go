@@ -390,6 +390,7 @@ func (a *API) Run(ctx context.Context) error {
 	}
 	a.log.Info("api", "listen", l.Addr().String(), "pages", a.parts.Pages != nil)
 	g.Go(func() error { return a.collect(ctx) })
+	g.Go(func() error { return boundGarbage(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, l, a, a.hub.close) })
 	err = g.Wait()
 	a.cache.close()
