@@ -167,11 +167,16 @@ func (c *cache) stats() (entries, bytes int) {
 	return c.list.Len(), c.used
 }
 
-// stored finds how a login is written in the books.
+// stored finds how a login is written in the books. Who mines has a row there.
 func (a *API) stored(ctx context.Context, login string) (string, error) {
-	lower := strings.ToLower(login)
-	forms := []string{lower, checksummed(login)}
-	if login != lower && login != forms[1] {
+	lower, sum := strings.ToLower(login), checksummed(login)
+	for _, form := range []string{sum, lower} {
+		if a.c.mines(form) {
+			return form, nil
+		}
+	}
+	forms := []string{lower, sum}
+	if login != lower && login != sum {
 		forms = append(forms, login)
 	}
 	for _, odd := range []string{a.c.odd.find(lower), a.c.minesAs(lower)} {

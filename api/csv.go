@@ -17,7 +17,7 @@ import (
 // csvMost is how many tables are written at once, csvMostFrom of them to one
 // address, csvWait how long others wait for their turn.
 const (
-	csvMost     = 4
+	csvMost     = 8
 	csvMostFrom = 2
 	csvWait     = 5 * time.Second
 )
@@ -38,6 +38,30 @@ func (t *table) piece() error {
 		return err
 	}
 	return t.control.Flush()
+}
+
+// attachment is a body whose head goes out with its first bytes: until then it may
+// become an error.
+type attachment struct {
+	w     http.ResponseWriter
+	name  string
+	begun bool
+}
+
+func (a *attachment) begin() {
+	h := a.w.Header()
+	h.Set("Content-Type", "text/csv; charset=utf-8")
+	h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s.csv"`, a.name))
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, notSniffed
+	a.w.WriteHeader(http.StatusOK)
+	a.begun = true
+}
+
+func (a *attachment) Write(b []byte) (int, error) {
+	if !a.begun {
+		a.begin()
+	}
+	return a.w.Write(b)
 }
 
 // onCSV serves a table of one miner, oldest rows first, without a limit: it is
@@ -63,29 +87,27 @@ func (a *API) onCSV(name string, write func(context.Context, *table, string) err
 			return unready(w)
 		}
 		login, err = a.stored(r.Context(), login)
-		switch {
-		case errors.Is(err, storage.ErrNotFound):
+		if errors.Is(err, storage.ErrNotFound) {
 			return fail(w, http.StatusNotFound, "no such miner")
-		case err != nil:
-			a.log.Warn("a table could not be made", "path", r.URL.Path, "err", err)
-			return fail(w, http.StatusServiceUnavailable, "the books cannot be read right now; try again in a moment")
 		}
-		h := w.Header()
-		h.Set("Content-Type", "text/csv; charset=utf-8")
-		h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s-%s.csv"`, name, login))
-		h["Cache-Control"], h["X-Content-Type-Options"] = noStore, notSniffed
-		w.WriteHeader(http.StatusOK)
-		if r.Method == http.MethodHead {
+		body := &attachment{w: w, name: name + "-" + login}
+		switch {
+		case err != nil:
+		case r.Method == http.MethodHead:
+			body.begin()
+		default:
+			err = write(r.Context(), &table{csv.NewWriter(body), http.NewResponseController(w)}, login)
+		}
+		if err == nil {
 			return http.StatusOK
 		}
-		if err := write(r.Context(), &table{csv.NewWriter(w), http.NewResponseController(w)}, login); err != nil {
-			if r.Context().Err() == nil {
-				a.log.Warn("a table was cut off", "path", r.URL.Path, "err", err)
-			}
-			// A table that ends early must not look whole.
+		if r.Context().Err() == nil {
+			a.log.Warn("a table could not be made, or was cut off", "path", r.URL.Path, "err", err)
+		}
+		if body.begun { // a table that ends early must not look whole
 			panic(http.ErrAbortHandler)
 		}
-		return http.StatusOK
+		return unreadable(w)
 	}
 }
 
@@ -114,7 +136,7 @@ func (a *API) paymentsCSV(ctx context.Context, t *table, login string) error {
 		return err
 	}
 	for from := int64(0); ; from += storage.StatsChunk {
-		rows, err := a.db.PaidChunk(ctx, login, from)
+		rows, more, err := a.db.PaidChunk(ctx, login, from)
 		if err != nil {
 			return err
 		}
@@ -132,7 +154,11 @@ func (a *API) paymentsCSV(ctx context.Context, t *table, login string) error {
 				return err
 			}
 		}
-		if err := t.piece(); err != nil || len(rows) == 0 {
+		if !more {
+			t.Flush()
+			return t.Error()
+		}
+		if err := t.piece(); err != nil {
 			return err
 		}
 	}
@@ -166,11 +192,11 @@ func (a *API) rewardsCSV(ctx context.Context, t *table, login string) error {
 				return err
 			}
 		}
-		if err := t.piece(); err != nil {
-			return err
-		}
 		if !more {
 			break
+		}
+		if err := t.piece(); err != nil {
+			return err
 		}
 	}
 	for _, r := range slices.Backward(immature) {
@@ -180,5 +206,6 @@ func (a *API) rewardsCSV(ctx context.Context, t *table, login string) error {
 			}
 		}
 	}
-	return t.piece()
+	t.Flush()
+	return t.Error()
 }

@@ -315,10 +315,15 @@ func (a *API) cached(w http.ResponseWriter, r *http.Request, key string, cycles 
 		if r.Context().Err() == nil && a.failing.Load() == nil { // else it was said
 			a.log.Warn("an answer could not be made", "path", r.URL.Path, "err", err)
 		}
-		w.Header().Set("Retry-After", "5")
-		return fail(w, http.StatusServiceUnavailable, "the books cannot be read right now; try again in a moment")
+		return unreadable(w)
 	}
 	return answer.serve(w, r)
+}
+
+// unreadable answers while Redis does not.
+func unreadable(w http.ResponseWriter) int {
+	w.Header().Set("Retry-After", "5")
+	return fail(w, http.StatusServiceUnavailable, "the books cannot be read right now; try again in a moment")
 }
 
 // loginOf reads the login of the path.

@@ -227,15 +227,16 @@ func (db *DB) PaidPage(ctx context.Context, login string, from, count int64) (ro
 }
 
 // PaidChunk reads a miner's payments, the oldest first, from the one with the
-// given number on. New ones do not change the numbers.
-func (db *DB) PaidChunk(ctx context.Context, login string, from int64) ([]PaidRow, error) {
+// given number on; more says whether there may be further ones. New ones do not
+// change the numbers.
+func (db *DB) PaidChunk(ctx context.Context, login string, from int64) (rows []PaidRow, more bool, err error) {
 	key := db.Keys.Payments(login)
 	zs, err := db.rdb.ZRangeWithScores(ctx, key, from, from+statsChunk-1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
+		return nil, false, fmt.Errorf("read %s: %w", key, err)
 	}
 	var bad []error
-	return paidRows(&bad, key, zs), nil
+	return paidRows(&bad, key, zs), len(zs) == statsChunk, nil
 }
 
 // MaturedChunk reads matured blocks, the lowest first, from the one with the
