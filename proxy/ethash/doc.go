@@ -12,6 +12,7 @@
 //   - avx2.go      its inner loop in vectors, and four Keccaks at once (keccak4.go),
 //     where Go is built with GOEXPERIMENT=simd; avx2_none.go elsewhere
 //   - verifier.go  [Verifier]: one worker a processor, caches built ahead of need
+//   - thread_linux.go  how a worker leaves the processor to those in a hurry
 //
 // Nothing here knows targets: a caller hashes once and compares with the
 // share's target and the block's.

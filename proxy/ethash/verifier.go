@@ -68,6 +68,9 @@ func New(rules Rules, log *slog.Logger) *Verifier {
 
 // Run does the work until ctx ends.
 func (v *Verifier) Run(ctx context.Context) error {
+	// A worker holds its processor for milliseconds. Were all of Go's held, nobody
+	// would look at the network: so there is one more, and Linux divides them.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(v.workers + 1))
 	g, ctx := errgroup.WithContext(ctx)
 	for range v.workers {
 		g.Go(func() error {
@@ -194,6 +197,8 @@ func (v *Verifier) Hash(ctx context.Context, height uint64, w Work) (Digest, err
 // work hashes what waits, as many at once as are there: it never waits for a
 // batch to fill.
 func (v *Verifier) work(ctx context.Context) {
+	runtime.LockOSThread() // which ends with the worker
+	unhurried()
 	h := newHasher()
 	var batch [Batch]*request
 	for {
