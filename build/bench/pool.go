@@ -105,7 +105,7 @@ func (w *world) startRedis(ctx context.Context) error {
 
 // startProxy starts a pool for miners.
 func (w *world) startProxy(ctx context.Context, binary string, environment []string) error {
-	subscribed := false
+	subscribed, hashes := false, false
 	return w.startPool(ctx, binary, map[string]any{
 		"network": "ethereum",
 		"proxy": map[string]any{
@@ -119,8 +119,10 @@ func (w *world) startProxy(ctx context.Context, binary string, environment []str
 			w.addr = listen
 		case "node tells of new blocks":
 			subscribed = true
+		case "verification cache is ready": // it is no part of what a connection holds
+			hashes = true
 		}
-		return subscribed && w.addr != ""
+		return subscribed && hashes && w.addr != ""
 	})
 }
 
