@@ -228,7 +228,7 @@ func broadcast(ctx context.Context, t *table, binary string, rows []string) erro
 		cost = append(cost, milliseconds(w.pool.cpu()-before))
 	}
 	t.row(rows[0], "ms", fmt.Sprintf("%.0f", median(spans)), "< 50", "114")
-	t.row(rows[1], "ms", fmt.Sprintf("%.0f", median(cost)), "", "108–111")
+	t.row(rows[1], "ms", fmt.Sprintf("%.1f", median(cost)), "", "108–111")
 	return nil
 }
 

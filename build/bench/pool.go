@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long anything may take before the run is given up.
@@ -168,20 +169,14 @@ func (w *world) startPool(ctx context.Context, binary string, config map[string]
 	return nil
 }
 
-// tick is the unit of processor time in /proc, the same on every Linux.
-const tick = 10 * time.Millisecond
-
-// cpu is the processor time of the process so far.
+// cpu is the processor time of the process so far, from Linux's clock of it:
+// /proc counts in ticks of 10 ms.
 func (p process) cpu() time.Duration {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
-	_, rest, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
+	var t unix.Timespec
+	if unix.ClockGettime(int32(^p.Process.Pid<<3|2), &t) != nil { // see clock_getcpuclockid(3)
 		return 0
 	}
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * tick
+	return time.Duration(t.Nano())
 }
 
 // resident is the memory of the process, peak the most that it ever was, in bytes.
