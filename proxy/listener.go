@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -183,8 +184,10 @@ func hostOf(a net.Addr) string {
 
 // sessions are the connections that are open.
 type sessions struct {
-	mu   sync.Mutex // guards all below
-	all  map[*session]struct{}
+	mu sync.Mutex // guards all below
+	// all are about in the order in which they came, and so they lie in memory, the
+	// kernel's too: to go through them in any other order takes a broadcast longer.
+	all  []*session
 	open int // with those that are not in all yet
 }
 
@@ -207,26 +210,25 @@ func (ss *sessions) release() {
 func (ss *sessions) add(s *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.all == nil {
-		ss.all = map[*session]struct{}{}
-	}
-	ss.all[s] = struct{}{}
+	s.place = len(ss.all)
+	ss.all = append(ss.all, s)
 }
 
+// remove lets the last one take the place of s.
 func (ss *sessions) remove(s *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	delete(ss.all, s)
+	end := len(ss.all) - 1
+	last := ss.all[end]
+	ss.all[s.place], last.place = last, s.place
+	ss.all[end] = nil
+	ss.all = ss.all[:end]
 }
 
 func (ss *sessions) list() []*session {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	list := make([]*session, 0, len(ss.all))
-	for s := range ss.all {
-		list = append(list, s)
-	}
-	return list
+	return slices.Clone(ss.all)
 }
 
 // broadcast tells everybody of new work, with all processors at once.

@@ -54,6 +54,7 @@ type session struct {
 	out   chan []byte     // of TLS, for the goroutine that writes
 	ends  sync.WaitGroup  // of that goroutine
 	ip    string
+	place int // among the sessions, which guard it
 
 	missed atomic.Bool // new work came while mu was held
 
