@@ -236,7 +236,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 	if err != nil {
 		return nil, err
 	}
-	v := accountView{Stats: book.Stats, PaymentsTotal: book.PaymentsTotal, RoundShares: book.RoundShares, PageSize: a.cfg.Payments,
+	v := accountView{Stats: book.Stats, PaymentsTotal: book.PaymentsTotal, RoundShares: book.RoundShares, RoundShare: min(1, ratio(book.RoundShares, book.RoundTotal)), PageSize: a.cfg.Payments,
 		Login: login, Now: s.pool.Now, Payments: make([]paymentView, 0, len(book.Payments)), Pending: []paymentView{}, Charts: make([]minerPoint, 0, len(book.Chart))}
 	for _, field := range []string{"balance", "pending", "paid", "immature", "lastShare", "blocksFound"} {
 		v.Stats[field] += 0 // there, if only as zero

@@ -29,12 +29,15 @@ type answer struct {
 }
 
 var (
-	kindJSON   = []string{"application/json; charset=utf-8"}
-	noStore    = []string{"no-store"}
-	anyOrigin  = []string{"*"}
-	encodings  = []string{"Accept-Encoding"}
-	encodedGz  = []string{"gzip"}
-	notSniffed = []string{"nosniff"}
+	kindJSON  = []string{"application/json; charset=utf-8"}
+	noStore   = []string{"no-store"}
+	anyOrigin = []string{"*"}
+	// ageOfAnswer lets pages of another origin see how old an answer is, by the
+	// server's clock.
+	ageOfAnswer = []string{"Date, Age"}
+	encodings   = []string{"Accept-Encoding"}
+	encodedGz   = []string{"gzip"}
+	notSniffed  = []string{"nosniff"}
 )
 
 // gzipLeast is the size from which compression is worth it.

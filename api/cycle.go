@@ -378,6 +378,10 @@ func (c *collector) poolView(s *snapshot, o storage.Overview, now time.Time) poo
 	if s.meta.Confirmations > 0 { // payouts know better than this process's configuration
 		v.Settings.Confirmations, v.Settings.FeeFromMiner = s.meta.Confirmations, s.meta.FeeFromMiner
 	}
+	if o.HasTerms { // and the unlocker
+		v.Settings.Fee = float64(o.Terms.Fee) / float64(util.OnePercent)
+		v.Settings.Depth, v.Settings.ImmatureDepth = o.Terms.Depth, o.Terms.ImmatureDepth
+	}
 	v.Settings.Interval = c.age()
 	if v.Settings.Ports == nil {
 		v.Settings.Ports = []Port{}

@@ -135,7 +135,7 @@ func newMetrics(a *API, to prometheus.Registerer) *metrics {
 	gauge("pool_payments", "Payments ever made.", func(s *snapshot) float64 { return float64(s.pool.PaymentsTotal) })
 	gauge("pool_payments_pending", "Payments that no node has taken yet.", func(s *snapshot) float64 { return float64(len(s.pending)) })
 	gauge("pool_wallet_shannon", "On the pool's account, -1 while not known.", func(s *snapshot) float64 { return float64(s.pool.Payouts.Wallet) })
-	gauge("pool_liabilities_shannon", "Balances and pending payments of all miners.", func(s *snapshot) float64 { return float64(s.pool.Payouts.Liabilities) })
+	gauge("pool_liabilities_shannon", "Balances of all miners, and payments that are in no block yet.", func(s *snapshot) float64 { return float64(s.pool.Payouts.Liabilities) })
 	gauge("pool_payouts_halted", "1 while payouts are halted.", func(s *snapshot) float64 {
 		if s.pool.Payouts.State == payoutsHalted {
 			return 1

@@ -127,6 +127,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	isAPI := r.URL.Path == "/api" || strings.HasPrefix(r.URL.Path, "/api/")
 	if isAPI {
 		h["Access-Control-Allow-Origin"] = anyOrigin
+		h["Access-Control-Expose-Headers"] = ageOfAnswer
 	}
 	switch {
 	case len(r.RequestURI) > urlMost:

@@ -62,7 +62,7 @@ type payoutsView struct {
 	Threshold   util.Shannon `json:"threshold"`
 	Session     sessionView  `json:"session"`     // the present one, or the last
 	Wallet      util.Shannon `json:"wallet"`      // on the pool's account, -1 while unknown
-	Liabilities util.Shannon `json:"liabilities"` // -1 while unknown
+	Liabilities util.Shannon `json:"liabilities"` // balances, and payments in no block yet; -1 while unknown
 	Audit       *auditView   `json:"audit"`       // null while there was none
 }
 
@@ -203,6 +203,7 @@ type accountView struct {
 	Payments        []paymentView         `json:"payments"`
 	PaymentsTotal   int64                 `json:"paymentsTotal"`
 	RoundShares     int64                 `json:"roundShares"`
+	RoundShare      float64               `json:"roundShare"` // of the present round, 0 to 1
 	Workers         map[string]workerView `json:"workers"`
 	WorkersTotal    int                   `json:"workersTotal"`
 	WorkersOnline   int                   `json:"workersOnline"`

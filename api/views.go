@@ -281,7 +281,7 @@ const silence = 10 * 60
 
 func payoutsOf(m storage.Meta, o storage.Overview, threshold util.Shannon, now int64) payoutsView {
 	s := m.Session
-	v := payoutsView{State: payoutsIdle, NextSession: m.NextSession, Threshold: threshold, Wallet: m.Wallet, Liabilities: o.Finances.Balance + o.Finances.Pending,
+	v := payoutsView{State: payoutsIdle, NextSession: m.NextSession, Threshold: threshold, Wallet: m.Wallet, Liabilities: o.Finances.Balance + o.Finances.Pending + m.Outgoing,
 		Session: sessionView{Started: s.Started, Ended: s.Ended, Due: s.Due, Paid: s.Paid, Amount: s.Amount}}
 	if o.FinancesErr != nil {
 		v.Liabilities = unknownAmount

@@ -185,3 +185,11 @@ func TestConfirmations(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsOnItsWayIsOwed: the wallet still has it.
+func TestWhatIsOnItsWayIsOwed(t *testing.T) {
+	o := storage.Overview{Finances: storage.Miner{Balance: 1, Pending: 2}}
+	if v := payoutsOf(storage.Meta{Wallet: 10, Outgoing: 4, Heartbeat: 1000}, o, 1, 1000); v.Wallet != 10 || v.Liabilities != 7 {
+		t.Errorf("wallet %d against %d, want 10 against 7", v.Wallet, v.Liabilities)
+	}
+}

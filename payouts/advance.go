@@ -72,7 +72,13 @@ func (t *turn) signs() []any {
 	if t.cfg.FeeFromMiner {
 		fee = "1"
 	}
-	return []any{"heartbeat", t.clock.Now().Unix(), "wallet", int64(wallet), "threshold", int64(t.cfg.Threshold), "confirmations", t.cfg.Confirmations,
+	var outgoing util.Shannon // sent, and still in the wallet
+	for _, p := range t.open {
+		if p.Kind == storage.ToMiner && p.State == storage.Sent && p.Nonce >= t.view.Nonce {
+			outgoing += p.Amount
+		}
+	}
+	return []any{"heartbeat", t.clock.Now().Unix(), "wallet", int64(wallet), "outgoing", int64(outgoing), "threshold", int64(t.cfg.Threshold), "confirmations", t.cfg.Confirmations,
 		"feeFromMiner", fee, "settledNonce", t.meta.SettledNonce}
 }
 

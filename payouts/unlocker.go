@@ -51,6 +51,7 @@ type Credits interface {
 	Relocate(ctx context.Context, old, b storage.Block, s storage.Split) error
 	Mature(ctx context.Context, b storage.Block, now int64) error
 	Orphan(ctx context.Context, b storage.Block) error
+	SetTerms(ctx context.Context, t storage.Terms) error
 }
 
 // UnlockerParts are what an Unlocker works with.
@@ -143,7 +144,8 @@ func (u *Unlocker) Pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(u.unlock(ctx, head), u.mature(ctx, head))
+	terms := storage.Terms{Fee: u.cfg.PoolFee, Depth: u.cfg.Depth, ImmatureDepth: u.cfg.ImmatureDepth}
+	return errors.Join(u.unlock(ctx, head), u.mature(ctx, head), u.credits.SetTerms(ctx, terms))
 }
 
 // checkChain makes sure that the node is on the ledger's chain, or, while that has

@@ -1015,6 +1015,23 @@ func TestTheChainMustBeTheRightOne(t *testing.T) {
 	}
 }
 
+// TestTheUnlockerSaysWhatItCreditsBy: other processes show it, whose configuration may
+// say something else.
+func TestTheUnlockerSaysWhatItCreditsBy(t *testing.T) {
+	q := newQuarry(t, rpctest.Options{})
+	q.cfg.PoolFee = util.OnePercent * 3 / 2
+	q.mustPass()
+	db, err := storage.Open(context.Background(), storage.Config{Endpoint: q.redis.Addr(), PoolSize: 1, Mode: storage.ModeSingle}, "eth")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	o, err := db.Overview(context.Background(), 1)
+	if want := (storage.Terms{Fee: q.cfg.PoolFee, Depth: matureDepth, ImmatureDepth: immatureDepth}); err != nil || !o.HasTerms || o.Terms != want {
+		t.Errorf("the terms are %+v (%v), want %+v", o.Terms, err, want)
+	}
+}
+
 func TestABlockMustHaveOurSeal(t *testing.T) {
 	q := newQuarry(t, rpctest.Options{})
 	q.chain.Mine(30)

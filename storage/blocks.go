@@ -178,6 +178,29 @@ func parseSplit(text string) (s Split, logins int64, ok bool) {
 	return s, n[2], true
 }
 
+// Terms are what the unlocker credits by, for those who show it.
+type Terms struct {
+	Fee                  util.Percent
+	Depth, ImmatureDepth uint64 // blocks
+}
+
+// SetTerms writes them down.
+func (db *DB) SetTerms(ctx context.Context, t Terms) error {
+	key := db.Keys.Terms()
+	if err := db.rdb.HSet(ctx, key, "fee", int64(t.Fee), "depth", t.Depth, "immatureDepth", t.ImmatureDepth).Err(); err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+func parseTerms(m map[string]string) (t Terms, ok bool) {
+	n, ok := counts([]string{m["fee"], m["depth"], m["immatureDepth"]})
+	if !ok {
+		return Terms{}, false
+	}
+	return Terms{Fee: util.Percent(n[0]), Depth: uint64(n[1]), ImmatureDepth: uint64(n[2])}, true
+}
+
 // Splits reads how the rewards of blocks were divided, without their credits: nil
 // where nothing was written down, as of older pools.
 func (db *DB) Splits(ctx context.Context, blocks []Block) ([]*Split, error) {

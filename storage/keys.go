@@ -153,7 +153,11 @@ func (k Keys) ChartDifficulty() string { return k.coin + ":charts:difficulty" }
 // ChartMiner is the zset TIME:HASHRATE by unix s, of one miner. It expires.
 func (k Keys) ChartMiner(login string) string { return k.coin + ":charts:miner:" + login }
 
-// The unlocker writes the next two, payouts those after them.
+// The unlocker writes the next three, payouts those after them.
+
+// Terms is the hash of what the unlocker credits by: fee (ten-thousandths of a
+// percent), depth and immatureDepth (blocks).
+func (k Keys) Terms() string { return k.coin + ":credits:terms" }
 
 // Splits is the hash HEIGHT:HASH → how a block's reward was divided, to the last
 // Wei.

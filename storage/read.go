@@ -50,6 +50,7 @@ type Meta struct {
 	Confirmations uint64       // likewise
 	FeeFromMiner  bool         // likewise
 	Wallet        util.Shannon // on the account, rounded down
+	Outgoing      util.Shannon // of that, in payments that a node has taken and no block holds
 	Paused        string       // why an operator paused payouts
 	AuditTime     int64        // unix seconds of the last audit
 	AuditFindings int          // that it had
@@ -149,7 +150,7 @@ func (db *DB) Meta(ctx context.Context) (Meta, error) {
 	meta.Paused, meta.AuditTime, meta.AuditFindings = m["paused"], int64(r.uintOr0("auditTime")), int(r.uintOr0("auditFindings"))
 	meta.Wallet = -1
 	if m["wallet"] != "" {
-		meta.Wallet = r.shannonOr0("wallet")
+		meta.Wallet, meta.Outgoing = r.shannonOr0("wallet"), r.shannonOr0("outgoing")
 	}
 	return meta, r.err
 }

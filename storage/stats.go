@@ -48,6 +48,8 @@ type Overview struct {
 	Finances      Miner
 	FinancesErr   error  // why they cannot be read; nil when they were
 	Lock          string // the value of the payments lock, empty while nobody holds it
+	Terms         Terms  // what the unlocker credits by
+	HasTerms      bool   // it has said so
 
 	Bad []error // rows that cannot be read
 }
@@ -82,6 +84,7 @@ func (db *DB) Overview(ctx context.Context, payments int64) (Overview, error) {
 	var nCandidates, nImmature, nMatured, nPaid, inflight *redis.IntCmd
 	var finances *redis.SliceCmd
 	var lock *redis.StringCmd
+	var terms *redis.MapStringStringCmd
 	_, err := db.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		nodes, stats = p.HGetAll(ctx, k.Nodes()), p.HGetAll(ctx, k.Stats())
 		candidates = p.ZRevRangeWithScores(ctx, k.Candidates(), 0, statsChunk-1)
@@ -93,7 +96,7 @@ func (db *DB) Overview(ctx context.Context, payments int64) (Overview, error) {
 		finders = p.ZRevRangeWithScores(ctx, k.Finders(), 0, findersMost-1)
 		inflight = p.ZCard(ctx, k.Inflight())
 		finances = p.HMGet(ctx, k.Finances(), "balance", "pending", "paid", "immature")
-		lock = p.Get(ctx, k.PaymentsLock())
+		lock, terms = p.Get(ctx, k.PaymentsLock()), p.HGetAll(ctx, k.Terms())
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -115,6 +118,7 @@ func (db *DB) Overview(ctx context.Context, payments int64) (Overview, error) {
 		o.Finders = append(o.Finders, Finder{Login: member(z), Blocks: int64(z.Score)})
 	}
 	o.Inflight, o.Lock = inflight.Val(), lock.Val()
+	o.Terms, o.HasTerms = parseTerms(terms.Val())
 	o.Finances, o.FinancesErr = parseMiner(k.Finances(), "", finances)
 	return o, nil
 }
@@ -446,6 +450,7 @@ type MinerBook struct {
 	PaymentsTotal int64
 	Pending       []PendingRow // likewise
 	RoundShares   int64
+	RoundTotal    int64            // of all miners
 	Workers       map[string]int64 // by name: unix seconds of the last share
 	Chart         []ChartPoint     // oldest first
 }
@@ -465,7 +470,7 @@ func (db *DB) minerBook(ctx context.Context, login string, payments, points int6
 	var row, workers *redis.MapStringStringCmd
 	var paid, pending *redis.ZSliceCmd
 	var n *redis.IntCmd
-	var round *redis.StringCmd
+	var round, total *redis.StringCmd
 	var chart *redis.StringSliceCmd
 	_, err := db.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		row = p.HGetAll(ctx, k.Miner(login))
@@ -473,7 +478,7 @@ func (db *DB) minerBook(ctx context.Context, login string, payments, points int6
 			pending = p.ZRevRangeWithScores(ctx, k.PaymentsPending(), 0, -1)
 		}
 		paid, n = p.ZRevRangeWithScores(ctx, k.Payments(login), 0, payments-1), p.ZCard(ctx, k.Payments(login))
-		round = p.HGet(ctx, k.RoundCurrent(), login)
+		round, total = p.HGet(ctx, k.RoundCurrent(), login), p.HGet(ctx, k.Stats(), "roundShares")
 		workers = p.HGetAll(ctx, k.Workers(login))
 		chart = p.ZRange(ctx, k.ChartMiner(login), -points, -1)
 		return nil
@@ -491,6 +496,7 @@ func (db *DB) minerBook(ctx context.Context, login string, payments, points int6
 		b.Pending = slices.DeleteFunc(rows, func(r PendingRow) bool { return r.Login != login })
 	}
 	b.RoundShares, _ = strconv.ParseInt(round.Val(), 10, 64)
+	b.RoundTotal, _ = strconv.ParseInt(total.Val(), 10, 64)
 	b.Chart = chartPoints(chart.Val())
 	return b, nil
 }
