@@ -43,10 +43,11 @@ const payment = (i) => ({
 })
 for (let i = 0; i < 1234; i++) paid.push(payment(i))
 
+// Of an uncle height is the block that includes it, and uncleHeight its own.
 const block = (i, kind, state) => ({
   height: 19_402_200 - i * 61, timestamp: start - 700 - i * 793, difficulty, shares: Math.floor(difficulty * (0.1 + 1.9 * random() ** 2)),
-  uncle: kind === 'uncle', uncleHeight: kind === 'uncle' ? 19_402_198 - i * 61 : 0, orphan: kind === 'orphan',
-  hash: state === 'candidate' ? '' : '0x' + hex(64), reward: state === 'candidate' || kind === 'orphan' ? '0' : kind === 'uncle' ? '1792000000000000000' : String(2048000000000000000n + BigInt(Math.floor(random() * 1e15))),
+  uncle: kind === 'uncle', uncleHeight: kind === 'uncle' ? 19_402_199 - i * 61 : 0, orphan: kind === 'orphan',
+  hash: state === 'candidate' ? '' : kind === 'orphan' ? '0x0' : '0x' + hex(64), reward: state === 'candidate' || kind === 'orphan' ? '0' : kind === 'uncle' ? '1792000000000000000' : String(2048000000000000000n + BigInt(Math.floor(random() * 1e15))),
   kind, state, luck: 0, confirmations: state === 'candidate' ? 7 : Math.min(depth, 12 + i * 14), finder: i % 4 === 3 ? '' : addresses[i % 9],
 })
 const kinds = (i) => (i % 17 === 5 ? 'uncle' : i % 23 === 9 ? 'orphan' : 'block')
@@ -122,7 +123,7 @@ function account(login, q) {
     hashrate: 418_204_553_917, currentHashrate: 431_882_117_004, pageSize: 30, charts: minerPoints(4.2e11), login, now: now() * 1000,
     pending: i === 0 ? [{ timestamp: now() - 2, tx: '', amount: 1_551_000_001, status: 'pending', confirmations: 0, block: 0, feeWei: '' }] : [],
     payout: { threshold, progress: Math.min(1, balance / threshold), reason, why: i === 2 ? 'execution reverted' : '', nextSession: start + 7200, thresholdAt: reason === 'below_threshold' ? start + 93_000 : 0 },
-    rewards: [...immature, ...matured].slice(0, 40).filter((b) => b.kind !== 'orphan').map((b) => ({ height: b.height, timestamp: b.timestamp, hash: b.hash, amount: Math.floor(2.048e9 * 0.0512 * (0.8 + 0.4 * random())), share: 0.0512, luck: b.luck, kind: b.kind, immature: b.state === 'immature' })),
+    rewards: [...immature, ...matured].slice(0, 40).filter((b) => b.kind !== 'orphan').map((b) => ({ height: b.height, ...(b.uncle && { uncleHeight: b.uncleHeight }), timestamp: b.timestamp, hash: b.hash, amount: Math.floor(2.048e9 * 0.0512 * (0.8 + 0.4 * random())), share: 0.0512, luck: b.luck, kind: b.kind, immature: b.state === 'immature' })),
     earnings,
   }
 }

@@ -177,7 +177,7 @@ export const texts = {
     since: 'Blocks since',
     ofDepth: (n: string, depth: string) => `${n} of ${depth}`,
     reward: (symbol: string) => (symbol ? `Reward, ${symbol}` : 'Reward'),
-    uncleAt: (h: string) => `in block ${h}`,
+    uncleIn: (h: string) => `uncle, in block ${h}`,
     kinds: { candidate: 'New', block: 'Block', uncle: 'Uncle', orphan: 'Orphan' } as Record<string, string>,
     words: 'What the words mean',
     glossary: [

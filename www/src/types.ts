@@ -106,12 +106,12 @@ export interface Blocks {
 }
 
 export interface Block {
-  height: number
+  height: number // of an uncle: of the block that includes it
   timestamp: number
   difficulty: Whole
   shares: Whole
   uncle: boolean
-  uncleHeight: number
+  uncleHeight: number // of the uncle; 0 for a block
   orphan: boolean
   hash: string
   reward: string // Wei
@@ -190,7 +190,8 @@ export interface Worker extends Miner {
 }
 
 export interface Reward {
-  height: number
+  height: number // as in Block
+  uncleHeight?: number
   timestamp: number
   hash: string
   amount: Whole

@@ -12,7 +12,7 @@ import { DayTable, PaymentTable } from '../parts/payments'
 import { Search } from '../parts/search'
 import { reason } from '../parts/session'
 import { Pager, Table, pageOf } from '../parts/table'
-import { Amount, Badge, Bar, Copy, Due, ExplorerOf, Height, Time } from '../parts/values'
+import { Amount, Badge, Bar, Copy, Due, ExplorerOf, Found, Time } from '../parts/values'
 import { link } from '../router'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
@@ -176,7 +176,7 @@ function Rewards({ a, csv }: { a: Account; csv: string }) {
         id={(r) => r.hash + r.height}
         empty={t.noRewards}
         columns={[
-          { name: b.height, of: (r) => <Height of={r.height} hash={r.hash} /> },
+          { name: b.height, of: (r) => <Found of={r} /> },
           { name: b.found, of: (r) => <Time at={r.timestamp} /> },
           { name: t.kind, of: (r) => <><Badge kind={r.kind === 'uncle' ? 'info' : 'plain'}>{b.kinds[r.kind] ?? r.kind}</Badge>{r.immature && <> <Badge kind="warn">{t.immatureReward}</Badge></>}</> },
           { name: b.effort, of: (r) => percent(r.luck, 0), number: true },

@@ -5,7 +5,7 @@ import { big, difficulty, percent, whole } from '../format'
 import { Panel, Title, Wait } from '../parts/panel'
 import { Pager, Table, pageOf } from '../parts/table'
 import type { Column } from '../parts/table'
-import { Badge, Bar, Height, Time, Wei } from '../parts/values'
+import { Badge, Bar, Found, Time, Wei } from '../parts/values'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
 import { texts } from '../texts'
@@ -68,7 +68,7 @@ function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[
   const t = texts.blocks
   const { symbol } = useSettings()
   const columns: Column<Block>[] = [
-    { name: t.height, main: true, of: (b) => <><Height of={b.height} hash={b.hash} />{b.uncle && b.uncleHeight > 0 && b.uncleHeight !== b.height && <span class="note">{t.uncleAt(whole(b.uncleHeight))}</span>}</> },
+    { name: t.height, main: true, of: (b) => <Found of={b} /> },
     { name: t.found, of: (b) => <Time at={b.timestamp} /> },
     { name: t.kind, of: (b) => <Badge kind={tones[b.kind] ?? 'plain'}>{t.kinds[b.kind] ?? b.kind}</Badge> },
     { name: t.effort, number: true, of: (b) => <span class={b.luck <= 1 ? 'lucky' : ''} title={t.effortTitle(whole(b.shares), difficulty(b.difficulty))}>{percent(b.luck, 0)}</span> },

@@ -3,6 +3,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { now } from '../api'
 import { checksummed } from '../address'
+import { shown } from '../blocks'
 import { exact, ofShannon, ofWei, relative, short, whole } from '../format'
 import type { Money } from '../format'
 import { link } from '../router'
@@ -83,9 +84,22 @@ export function Tx({ hash }: { hash: string }) {
   return <Out template={useSettings().explorerTx} value={hash} title={hash} text={short(hash)} />
 }
 
-/** Height is a block's number, leading to the block. */
-export function Height({ of, hash }: { of: number; hash?: string }) {
-  return <Out template={useSettings().explorerBlock} value={String(of)} title={hash || whole(of)} text={whole(of)} />
+/** Height is the number of a block in the chain, leading to it. */
+export function Height({ of }: { of: number }) {
+  return <Out template={useSettings().explorerBlock} value={String(of)} title={whole(of)} text={whole(of)} />
+}
+
+/** Found is a block of the pool by its own number, leading to it; an uncle also
+ * says which block includes it. */
+export function Found({ of }: { of: Parameters<typeof shown>[0] }) {
+  const { height, link, inside } = shown(of)
+  const text = height ? whole(height) : short(of.hash)
+  return (
+    <>
+      <Out template={useSettings().explorerBlock} value={link} title={link ? of.hash : text} text={text} />
+      {inside > 0 && <span class="note">{texts.blocks.uncleIn('')}<Height of={inside} /></span>}
+    </>
+  )
 }
 
 export function ExplorerOf({ address }: { address: string }) {
