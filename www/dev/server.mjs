@@ -119,10 +119,10 @@ function account(login, q) {
   const workers = Object.fromEntries(['rig1', 'rig2', 'rig10', 'attic', '<img src=x onerror=alert(1)>', 'a-very-long-rig-name-of-32-chars'].map((name, j) => [name, { lastBeat: now() - (j === 3 ? 9000 : 4 + j), hr: j === 3 ? 0 : 9.2e10 + j * 1e9, hr2: 8.9e10 + j * 1e9, offline: j === 3, charts: j < 4 ? minerPoints(9e10) : undefined }]))
   return {
     stats: { balance, pending: 0, paid: 81_204_553_917_004, immature: 1_204_553_917, lastShare: now() - 4, blocksFound: 12 },
-    payments: cut(mine, q), paymentsTotal: mine.length, roundShares: 98_224_118_771_204, workers, workersTotal: 6, workersOnline: 5, workersOffline: 1,
+    payments: cut(mine, q), paymentsTotal: mine.length, roundShares: 98_224_118_771_204, roundShare: 0.0598927, workers, workersTotal: 6, workersOnline: 5, workersOffline: 1,
     hashrate: 418_204_553_917, currentHashrate: 431_882_117_004, pageSize: 30, charts: minerPoints(4.2e11), login, now: now() * 1000,
     pending: i === 0 ? [{ timestamp: now() - 2, tx: '', amount: 1_551_000_001, status: 'pending', confirmations: 0, block: 0, feeWei: '' }] : [],
-    payout: { threshold, progress: Math.min(1, balance / threshold), reason, why: i === 2 ? 'execution reverted' : '', nextSession: start + 7200, thresholdAt: reason === 'below_threshold' ? start + 93_000 : 0 },
+    payout: { threshold, progress: Math.min(1, balance / threshold), reason, why: i === 2 ? 'execution reverted' : '', nextSession: start + 7200, thresholdAt: reason === 'below_threshold' ? start + 93_000 : 0, ...(payouts === 'running' && { due: i === 1 }) },
     rewards: [...immature, ...matured].slice(0, 40).filter((b) => b.kind !== 'orphan').map((b) => ({ height: b.height, ...(b.uncle && { uncleHeight: b.uncleHeight }), timestamp: b.timestamp, hash: b.hash, amount: Math.floor(2.048e9 * 0.0512 * (0.8 + 0.4 * random())), share: 0.0512, luck: b.luck, kind: b.kind, immature: b.state === 'immature' })),
     earnings,
   }

@@ -117,6 +117,7 @@ export const texts = {
     began: 'Began',
     next: 'Next session',
     nextUnknown: 'not known at the moment',
+    afterThis: 'its time is set when this one has ended',
     due: 'any moment now',
     overdue: (ago: string) => `was due ${ago}`,
     last: 'Last session',
@@ -244,6 +245,14 @@ export const texts = {
     expected: 'Threshold expected',
     expectedNote: 'if the last days go on',
     next: 'Next payout session',
+    session: 'Payout session',
+    nextAfter: 'The one after it',
+    // In which session, while one is running.
+    when: {
+      now: 'Will be paid in the session that is running now.',
+      perhaps: 'Will be paid in the session that is running now if the threshold was reached when it began, else in the one after it.',
+      after: 'Will be paid in the session after the one that is running now.',
+    } as Record<string, string>,
     immature: 'Immature',
     immatureNote: 'from blocks that are still being confirmed',
     onTheWay: 'Being sent',

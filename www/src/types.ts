@@ -150,6 +150,7 @@ export interface Account {
   payments: Payment[]
   paymentsTotal: number
   roundShares: Whole
+  roundShare?: number // of the present round, 0 to 1
   workers: Record<string, Worker>
   workersTotal: number
   workersOnline: number
@@ -166,8 +167,9 @@ export interface Account {
     progress: number
     reason: string
     why: string
-    nextSession: number
+    nextSession: number // while a session runs this may still be its own time
     thresholdAt: number
+    due?: boolean // while a session runs: he is among those that it pays
   }
   rewards: Reward[]
   earnings: Day[]

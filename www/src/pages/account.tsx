@@ -2,8 +2,9 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import { url, useApi } from '../api'
 import type { Answer } from '../api'
+import { roundShare, whenPaid } from '../account'
 import { checksummed, mistyped, parse } from '../address'
-import { big, hashrate, percent, permille, ratio, shannon, short, whole } from '../format'
+import { big, hashrate, percent, permille, shannon, short, whole } from '../format'
 import * as memory from '../memory'
 import { Chart, Spark } from '../parts/chart'
 import type { Point } from '../parts/chart'
@@ -12,7 +13,7 @@ import { DayTable, PaymentTable } from '../parts/payments'
 import { Search } from '../parts/search'
 import { reason } from '../parts/session'
 import { Pager, Table, pageOf } from '../parts/table'
-import { Amount, Badge, Bar, Copy, Due, ExplorerOf, Found, Time } from '../parts/values'
+import { After, Amount, Badge, Bar, Copy, Due, ExplorerOf, Found, Time } from '../parts/values'
 import { link } from '../router'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
@@ -59,6 +60,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
   const t = texts.account
   const { stats } = a
   const points = useMemo(() => line(a.charts), [a.charts])
+  const share = roundShare(a, pool)
   const csv = (what: string) => url(`/api/accounts/${address}/${what}.csv`)
   return (
     <>
@@ -70,7 +72,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
           <Tile name={t.paid} note={t.paidNote(a.paymentsTotal)}><Amount of={stats.paid} /></Tile>
           <Tile name={t.hashrate} note={t.average(hashrate(a.hashrate))}>{hashrate(a.currentHashrate)}</Tile>
           <Tile name={t.lastShare} note={t.workersNote(whole(a.workersOnline), whole(a.workersOffline))}><Time at={stats.lastShare} /></Tile>
-          <Tile name={t.round} note={t.blocksFound(Number(stats.blocksFound ?? 0))}>{percent(ratio(a.roundShares, pool?.round.shares))}</Tile>
+          <Tile name={t.round} note={t.blocksFound(Number(stats.blocksFound ?? 0))}>{share === null ? texts.none : percent(share)}</Tile>
         </dl>
       </div>
       <Panel title={texts.dashboard.charts}><Chart name={texts.chart.hashrate} points={points} show={hashrate} zero tall /></Panel>
@@ -90,6 +92,7 @@ function Balance({ a, running }: { a: Account; running: boolean }) {
   const { payout: p, stats } = a
   const part = Math.min(1000, permille(stats.balance, p.threshold))
   const reached = big(stats.balance) >= big(p.threshold) && big(p.threshold) > 0n
+  const when = whenPaid(a, running)
   const calm = ['', 'below_threshold', 'next_session', 'in_flight'].includes(p.reason)
   return (
     <section class="panel balance" aria-label={t.unpaid}>
@@ -101,10 +104,13 @@ function Balance({ a, running }: { a: Account; running: boolean }) {
           <p class="note">{reached ? t.reached(`${shannon(p.threshold)} ${symbol}`) : t.ofThreshold(percent(Math.floor(part) / 1000, 1), `${shannon(p.threshold)} ${symbol}`)}</p>
         </>
       )}
-      {(p.reason || p.why) && <p class={calm ? 'reason' : 'reason warn'} aria-live="polite">{reason(p.reason)}{p.why && <span class="note">{p.why}</span>}</p>}
+      {(p.reason || p.why) && <p class={calm ? 'reason' : 'reason warn'} aria-live="polite">{running && p.reason === 'next_session' ? t.when[when] : reason(p.reason)}{p.why && <span class="note">{p.why}</span>}</p>}
       <dl class="facts">
         {!reached && p.thresholdAt > 0 && <div><dt>{t.expected}</dt><dd><Time at={p.thresholdAt} /><span class="note">{t.expectedNote}</span></dd></div>}
-        <div><dt>{t.next}</dt><dd><Due at={p.nextSession} running={running} /></dd></div>
+        {running
+          ? <div><dt>{t.session}</dt><dd>{texts.session.running}</dd></div>
+          : <div><dt>{t.next}</dt><dd><Due at={p.nextSession} /></dd></div>}
+        {running && when !== 'now' && <div><dt>{t.nextAfter}</dt><dd><After at={p.nextSession} /></dd></div>}
       </dl>
     </section>
   )

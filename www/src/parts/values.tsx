@@ -59,13 +59,18 @@ export function Time({ at, none = texts.never }: { at: number | undefined; none?
   return <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{text}</time>
 }
 
-/** Due shows when the next payout session is, which may be late, or run already. */
-export function Due({ at, running }: { at: number; running?: boolean }) {
+/** Due shows when the next payout session is, which may be late. */
+export function Due({ at }: { at: number }) {
   const t = texts.session
   const text = useNow((now) => (at >= now + 5 ? relative(at, now) : now - at < 120 ? t.due : t.overdue(relative(at, now))))
-  if (running) return <>{t.running}</>
   if (!at) return <span class="muted">{t.nextUnknown}</span>
   return <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{text}</time>
+}
+
+/** After shows when the session after the running one is: a time that has passed
+ * is that of the running one. */
+export function After({ at }: { at: number }) {
+  return useNow((now) => at > now) ? <Time at={at} /> : <span class="muted">{texts.session.afterThis}</span>
 }
 
 function explorer(template: string, value: string): string | null {
