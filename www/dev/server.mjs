@@ -101,7 +101,7 @@ const views = {
     : { matured: cut(matured, q), maturedTotal: matured.length, immature, immatureTotal: immature.length, candidates, candidatesTotal: 1, luck: { 64: { luck: 0.934, uncleRate: 0.0625, orphanRate: 0.0156 }, 128: { luck: 1.021, uncleRate: 0.0547, orphanRate: 0.0078 }, 256: { luck: 0.9963, uncleRate: 0.0586, orphanRate: 0.0117 } } },
   '/api/payments': (q) => empty()
     ? { payments: [], paymentsTotal: 0, pending: [], days: [] }
-    : { payments: cut(paid, q), paymentsTotal: paid.length, pending: payouts === 'running' && !q.has('limit') ? [{ timestamp: now() - 1, tx: '', address: addresses[12], amount: 4_551_000_001, status: 'pending', confirmations: 0, block: 0, feeWei: '' }] : [], days: poolDays },
+    : { payments: cut(paid, q), paymentsTotal: paid.length, pending: payouts === 'running' ? [{ timestamp: now() - 1, tx: '', address: addresses[12], amount: 4_551_000_001, status: 'pending', confirmations: 0, block: 0, feeWei: '' }] : [], days: poolDays },
 }
 
 function cut(list, q) {

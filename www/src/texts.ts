@@ -61,6 +61,8 @@ export const texts = {
     label: 'Pages of the list',
     previous: 'Previous',
     next: 'Next',
+    beyond: (page: string) => `The list has no page ${page}, or no longer.`,
+    toLast: (last: string) => `To its last page, ${last}`,
     range: (from: string, to: string, of: string) => `${from}–${to} of ${of}`,
   },
 

@@ -12,7 +12,7 @@ import { Panel, Tile, Title, Wait } from '../parts/panel'
 import { DayTable, PaymentTable } from '../parts/payments'
 import { Search } from '../parts/search'
 import { reason } from '../parts/session'
-import { Pager, Table, pageOf } from '../parts/table'
+import { Paged, Table, pageOf } from '../parts/table'
 import { After, Amount, Badge, Bar, Copy, Due, ExplorerOf, Found, Time } from '../parts/values'
 import { link } from '../router'
 import type { Place } from '../router'
@@ -154,10 +154,11 @@ function Payments({ a, address, at, csv }: { a: Account; address: string; at: Pl
   const other = useApi<AccountPayments>(page > 1 ? `/api/accounts/${address}/payments?limit=${size}&offset=${(page - 1) * size}` : null)
   return (
     <Panel title={t.payments} aside={<CSV href={csv} label={t.csvPayments} />}>
-      {page > 1
-        ? <Wait on={other}>{(o) => <PaymentTable rows={o.payments} caption={t.payments} empty={t.noPayments} />}</Wait>
-        : <PaymentTable rows={[...(a.pending ?? []), ...a.payments.slice(0, size)]} caption={t.payments} empty={t.noPayments} />}
-      <Pager total={a.paymentsTotal} size={size} page={page} name="payments" />
+      <Paged total={a.paymentsTotal} size={size} page={page} name="payments">
+        {page > 1
+          ? <Wait on={other}>{(o) => <PaymentTable rows={o.payments} caption={t.payments} empty={t.noPayments} />}</Wait>
+          : <PaymentTable rows={[...(a.pending ?? []), ...a.payments.slice(0, size)]} caption={t.payments} empty={t.noPayments} />}
+      </Paged>
     </Panel>
   )
 }

@@ -3,7 +3,7 @@ import { useApi } from '../api'
 import type { Answer } from '../api'
 import { big, difficulty, percent, whole } from '../format'
 import { Panel, Title, Wait } from '../parts/panel'
-import { Pager, Table, pageOf } from '../parts/table'
+import { Paged, Table, pageOf } from '../parts/table'
 import type { Column } from '../parts/table'
 import { Badge, Bar, Found, Time, Wei } from '../parts/values'
 import type { Place } from '../router'
@@ -31,8 +31,9 @@ export function Blocks({ pool, at }: { pool: Answer<Pool>; at: Place }) {
             <List rows={b.immature} caption={t.immature} empty={t.noImmature} depth={depth} />
           </Panel>
           <Panel title={<>{t.matured} <Count of={b.maturedTotal} /></>}>
-            <List rows={b.matured} caption={t.matured} empty={t.noMatured} depth={0} />
-            <Pager total={b.maturedTotal} size={size} page={page} />
+            <Paged total={b.maturedTotal} size={size} page={page}>
+              <List rows={b.matured} caption={t.matured} empty={t.noMatured} depth={0} />
+            </Paged>
           </Panel>
         </>
       )}</Wait>

@@ -4,7 +4,7 @@ import { useApi } from '../api'
 import { checksummed, parse } from '../address'
 import { hashrate, percent, whole } from '../format'
 import { Panel, Title, Wait } from '../parts/panel'
-import { Pager, Table, pageOf } from '../parts/table'
+import { Paged, Table, pageOf } from '../parts/table'
 import { Badge, Login, Time } from '../parts/values'
 import { link, withQuery } from '../router'
 import type { Place } from '../router'
@@ -44,7 +44,7 @@ export function MinersPage({ at }: { at: Place }) {
           const rows = found ? found.slice((page - 1) * size, page * size) : m.list ?? []
           const total = found ? found.length : m.minersTotal
           return (
-            <>
+            <Paged total={total} size={size} page={page}>
               <Table
                 caption={t.title}
                 rows={rows.map((r, i) => ({ ...r, rank: (page - 1) * size + i + 1 }))}
@@ -59,8 +59,7 @@ export function MinersPage({ at }: { at: Place }) {
                   { name: t.seen, of: (r) => <Time at={r.lastBeat} />, number: true },
                 ]}
               />
-              <Pager total={total} size={size} page={page} />
-            </>
+            </Paged>
           )
         }}</Wait>
       </Panel>

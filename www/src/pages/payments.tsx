@@ -4,7 +4,7 @@ import type { Answer } from '../api'
 import { Panel, Title, Wait } from '../parts/panel'
 import { DayTable, PaymentTable } from '../parts/payments'
 import { SessionPanel } from '../parts/session'
-import { Pager, pageOf } from '../parts/table'
+import { Paged, pageOf } from '../parts/table'
 import type { Place } from '../router'
 import { texts } from '../texts'
 import type { Payments, Pool } from '../types'
@@ -14,28 +14,26 @@ const size = 30
 export function PaymentsPage({ pool, at }: { pool: Answer<Pool>; at: Place }) {
   const t = texts.payments
   const page = pageOf(at.query)
-  const newest = useApi<Payments>('/api/payments')
   const list = useApi<Payments>(`/api/payments?limit=${size}&offset=${(page - 1) * size}`)
   return (
     <>
       <Title>{t.title}</Title>
-      {newest.data && <p class="lead">{t.total(newest.data.paymentsTotal)}</p>}
+      {list.data && <p class="lead">{t.total(list.data.paymentsTotal)}</p>}
       {pool.data && <SessionPanel payouts={pool.data.payouts} />}
-      {newest.data && newest.data.pending.length > 0 && (
+      {list.data && list.data.pending.length > 0 && (
         <Panel title={t.pending} note={t.pendingNote}>
-          <PaymentTable rows={newest.data.pending} caption={t.pending} empty={t.noPending} address />
+          <PaymentTable rows={list.data.pending} caption={t.pending} empty={t.noPending} address />
         </Panel>
       )}
       <Panel title={t.sent}>
         <Wait on={list}>{(l) => (
-          <>
+          <Paged total={l.paymentsTotal} size={size} page={page}>
             <PaymentTable rows={l.payments} caption={t.sent} empty={t.noSent} address />
-            <Pager total={l.paymentsTotal} size={size} page={page} />
-          </>
+          </Paged>
         )}</Wait>
       </Panel>
       <Panel title={t.days}>
-        <Wait on={newest}>{(n) => <DayTable rows={n.days} caption={t.days} empty={t.noDays} count={t.count} day={t.day} />}</Wait>
+        <Wait on={list}>{(l) => <DayTable rows={l.days} caption={t.days} empty={t.noDays} count={t.count} day={t.day} />}</Wait>
       </Panel>
     </>
   )

@@ -1,6 +1,7 @@
 // table.tsx is the one table of the pages. On a phone its rows become cards, each
 // value with its heading; the roles keep it a table for screen readers.
 import type { ComponentChildren } from 'preact'
+import { useEffect, useRef } from 'preact/hooks'
 import { whole } from '../format'
 import { withQuery } from '../router'
 import { texts } from '../texts'
@@ -48,18 +49,43 @@ export function Table<T>({ caption, columns, rows, id, empty, more }: {
   )
 }
 
-/** Pager leads through a list; pages are counted from 1 in the query's key. */
-export function Pager({ total, size, page, name = 'page' }: { total: number; size: number; page: number; name?: string }) {
-  if (total <= size && page <= 1) return null
-  const last = Math.max(1, Math.ceil(total / size))
+/** Paged is one page of a list, with the way to the others. Beyond the end of the
+ * list, which may have become shorter under the reader, it says so. */
+export function Paged({ children, ...at }: { total: number; size: number; page: number; name?: string; children: ComponentChildren }) {
+  const { total, size, page, name = 'page' } = at
+  const last = lastPage(total, size)
+  if (beyond(at)) {
+    return <p class="empty">{texts.pager.beyond(whole(page))} <a href={to(name, last)}>{texts.pager.toLast(whole(last))}</a></p>
+  }
+  return <>{children}<Pager {...at} /></>
+}
+
+export const lastPage = (total: number, size: number) => Math.max(1, Math.ceil(total / size))
+
+/** beyond reports a page that a list does not have, although it has others. */
+export const beyond = ({ total, size, page }: { total: number; size: number; page: number }) => total > 0 && page > lastPage(total, size)
+
+const to = (name: string, page: number) => withQuery({ [name]: page > 1 ? String(page) : '' })
+
+/** Pager leads through a list; pages are counted from 1 in the query's key. Where
+ * there is no way on its links stay, so that the focus has a place to go from. */
+function Pager({ total, size, page, name = 'page' }: { total: number; size: number; page: number; name?: string }) {
+  const range = useRef<HTMLSpanElement>(null)
+  const last = lastPage(total, size)
+  useEffect(() => {
+    const active = document.activeElement
+    if (active?.getAttribute('aria-disabled') === 'true' && active.parentElement === range.current?.parentElement) range.current?.focus({ preventScroll: true })
+  }, [page, last])
+  if (total <= size) return null
   const up = (e: Event & { currentTarget: HTMLElement }) => e.currentTarget.closest('section')?.scrollIntoView()
-  const to = (n: number) => withQuery({ [name]: n > 1 ? String(n) : '' })
-  const from = Math.min((page - 1) * size + 1, total)
+  const step = (n: number, rel: string, text: string) => n >= 1 && n <= last
+    ? <a key={rel} class="button" href={to(name, n)} rel={rel} onClick={up}>{text}</a>
+    : <a key={rel} class="button off" role="link" aria-disabled="true" tabIndex={-1}>{text}</a>
   return (
     <nav class="pager" aria-label={texts.pager.label}>
-      {page > 1 ? <a class="button" href={to(Math.min(page - 1, last))} rel="prev" onClick={up}>{texts.pager.previous}</a> : <span class="button off">{texts.pager.previous}</span>}
-      <span class="muted">{texts.pager.range(whole(from), whole(Math.min(page * size, total)), whole(total))}</span>
-      {page < last ? <a class="button" href={to(page + 1)} rel="next" onClick={up}>{texts.pager.next}</a> : <span class="button off">{texts.pager.next}</span>}
+      {step(page - 1, 'prev', texts.pager.previous)}
+      <span key="range" ref={range} class="muted" tabIndex={-1}>{texts.pager.range(whole((page - 1) * size + 1), whole(Math.min(page * size, total)), whole(total))}</span>
+      {step(page + 1, 'next', texts.pager.next)}
     </nav>
   )
 }
