@@ -5,6 +5,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { follow, useApi, useHealth } from './api'
 import { parse } from './address'
+import { visible } from './colour'
 import { duration } from './format'
 import * as memory from './memory'
 import { AccountPage } from './pages/account'
@@ -57,8 +58,7 @@ function App() {
   useEffect(() => {
     const { accent } = settings
     const style = document.documentElement.style
-    if (accent && CSS.supports('color', accent)) style.setProperty('--brand', accent)
-    else style.removeProperty('--brand')
+    for (const theme of ['light', 'dark'] as const) style.setProperty('--brand-' + theme, visible(accent, theme) ?? '') // empty removes it
     dispatchEvent(new Event('themechange'))
   }, [settings.accent])
 
