@@ -28,6 +28,11 @@ type account struct {
 		ThresholdAt int64  `json:"thresholdAt"`
 	} `json:"payout"`
 	Payments []payment `json:"payments"`
+	Workers  map[string]struct {
+		Charts []struct {
+			X int64 `json:"x"`
+		} `json:"charts"`
+	} `json:"workers"`
 }
 
 // TestMinerSeesHisMoney is what a miner does: he looks himself up, sees how far his
@@ -66,6 +71,22 @@ func TestMinerSeesHisMoney(t *testing.T) {
 			(shown.Reason == reasons[a.Payout.Reason] || a.Payout.Reason == "next_session" && strings.Contains(shown.Reason, "the session that is running now")) && shown.Reason != "" &&
 			shown.Expected == (!reached && a.Payout.ThresholdAt > 0)
 	})
+
+	tab.untilGo("each rig has a line, named by the time that it spans", func() bool {
+		var a account
+		if err := demo.get("/api/accounts/"+visitor, &a); err != nil {
+			t.Fatal(err)
+		}
+		points := a.Workers["attic"].Charts
+		if len(points) < 2 {
+			t.Fatalf("the demo's API has %d points of a rig's chart, want some", len(points))
+		}
+		minutes := (points[len(points)-1].X - points[0].X + points[1].X - points[0].X) / 60
+		return eval[bool](tab, fmt.Sprintf(`document.querySelectorAll('.sparkle .spark path').length >= 2 &&
+			document.querySelector('td:has(.sparkle)').dataset.label === 'Hashrate, last %d min'`, minutes))
+	})
+	tab.do(chromedp.Click(chromedp.CSS(`.sparkle[aria-label$=": attic"]`)))
+	tab.until("the line opens as a chart", `document.querySelector('tr.extra .chart canvas') && document.querySelector('tr.extra figcaption').innerText.includes('attic')`)
 
 	// A payment that nobody knew of when the page was opened.
 	const rows = `[...[...document.querySelectorAll('table')].find((t) => t.caption.textContent === 'Payments')?.tBodies[0].rows ?? []]`

@@ -28,7 +28,7 @@ var allPages = []onePage{
 	{"blocks", "#/blocks", `document.querySelectorAll('.tiles.luck .tile').length > 0 && document.querySelectorAll('tbody tr').length > 3`},
 	{"payments", "#/payments", `document.querySelectorAll('tbody tr').length > 3`},
 	{"miners", "#/miners", `document.querySelectorAll('tbody tr').length > 3`},
-	{"account", "#/account/" + visitor, `document.querySelector('.balance .big') && document.querySelector('.plot canvas') && document.querySelectorAll('tbody tr').length > 5`},
+	{"account", "#/account/" + visitor, `document.querySelector('.balance .big') && document.querySelector('.plot canvas') && document.querySelector('.sparkle .spark path') && document.querySelectorAll('tbody tr').length > 5`},
 	{"help", "#/help/" + visitor, `document.querySelector('.command').innerText.includes('` + visitor + `')`},
 }
 

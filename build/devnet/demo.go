@@ -157,7 +157,7 @@ func (d *demo) writeConfigs() ([]string, error) {
 				"stratum": map[string]any{"enabled": true, "listen": d.stratum},
 			},
 			"api": map[string]any{
-				"enabled": true, "listen": d.pages, "statsCollectInterval": "2s", "hashrateWindow": "1m", "hashrateLargeWindow": "10m",
+				"enabled": true, "listen": d.pages, "statsCollectInterval": "2s", "hashrateWindow": "1m", "hashrateLargeWindow": "1h",
 				"poolCharts": "*/10 * * * * *", "netCharts": "*/10 * * * * *", "minerCharts": "*/10 * * * * *", // seconds first
 			},
 			"unlocker": map[string]any{

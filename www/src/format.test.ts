@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { decimal, difficulty, duration, hashrate, ofShannon, ofWei, percent, permille, ratio, relative, shannon, short, whole } from './format'
+import { decimal, difficulty, duration, hashrate, ofShannon, ofWei, percent, permille, ratio, relative, shannon, short, spanOf, whole } from './format'
 
 test('amounts are exact, grouped and trimmed', () => {
   const rows: [string | number, string][] = [
@@ -86,9 +86,19 @@ test('ratios are percents', () => {
   assert.equal(percent(0.5), '50.0 %')
   assert.equal(percent(1.42), '142 %')
   assert.equal(percent(Infinity), '–')
+  assert.equal(percent(103.74), '10,374 %')
+  assert.equal(percent(12.5, 1), '1,250.0 %')
 })
 
 test('long hex is shortened in the middle', () => {
   assert.equal(short('0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed'), '0x5aAeb6…1BeAed')
   assert.equal(short('0x0'), '0x0')
+})
+
+test('a chart is as long as what its points stand for', () => {
+  const points = (n: number, step: number) => Array.from({ length: n }, (_, i) => 1000 + i * step)
+  assert.equal(duration(spanOf(points(144, 600))), '1 day')
+  assert.equal(duration(spanOf(points(17, 600))), '2 h 50 min') // of a large window of 3 h
+  assert.equal(duration(spanOf([...points(60, 600), ...points(144, 600).slice(68)])), '1 day')
+  assert.equal(spanOf([1000]), 0)
 })

@@ -113,7 +113,8 @@ export function whole(n: Whole | undefined): string {
 /** percent writes a ratio, 1 being 100 %. */
 export function percent(ratio: number, digits = ratio < 0.1 ? 2 : ratio < 1 ? 1 : 0): string {
   if (!Number.isFinite(ratio)) return '–'
-  return (ratio * 100).toFixed(digits).replace('.', texts.decimalPoint) + ' %'
+  const [whole, fraction] = (ratio * 100).toFixed(digits).split('.')
+  return group(whole!) + (fraction ? texts.decimalPoint + fraction : '') + ' %'
 }
 
 const units: [keyof typeof texts.units, number][] = [
@@ -143,6 +144,19 @@ export function relative(at: number, now: number): string {
   const off = at - now
   if (Math.abs(off) < 5) return texts.justNow
   return off < 0 ? texts.ago(duration(-off)) : texts.inTime(duration(off))
+}
+
+/** spanOf is the time that points of a chart stand for, in seconds: each for what
+ * is usually between two of them. */
+export function spanOf(xs: number[]): number {
+  if (xs.length < 2) return 0
+  return xs[xs.length - 1]! - xs[0]! + stepOf(xs)
+}
+
+/** stepOf is what is usually between two points; a gap is unusual. */
+export function stepOf(xs: number[]): number {
+  const steps = xs.slice(1).map((x, i) => x - xs[i]!).sort((a, b) => a - b)
+  return steps[steps.length >> 1] ?? 0
 }
 
 let stamp: Intl.DateTimeFormat | undefined

@@ -6,7 +6,7 @@ import { roundShare, whenPaid } from '../account'
 import { checksummed, mistyped, parse } from '../address'
 import { big, hashrate, percent, permille, shannon, short, whole } from '../format'
 import * as memory from '../memory'
-import { Chart, Spark } from '../parts/chart'
+import { Chart, Spark, spanText } from '../parts/chart'
 import type { Point } from '../parts/chart'
 import { Panel, Tile, Title, Wait } from '../parts/panel'
 import { DayTable, PaymentTable } from '../parts/payments'
@@ -120,7 +120,7 @@ function Workers({ of }: { of: Record<string, Worker> }) {
   const t = texts.account
   const [open, setOpen] = useState<string | null>(null)
   const rows = useMemo(() => Object.entries(of).sort(([a, x], [b, y]) => Number(x.offline) - Number(y.offline) || a.localeCompare(b, undefined, { numeric: true })), [of])
-  const charted = rows.some(([, w]) => (w.charts?.length ?? 0) > 1)
+  const charted = rows.find(([, w]) => (w.charts?.length ?? 0) > 1)?.[1].charts // all reach as far back
   return (
     <Panel title={t.workers}>
       <Table
@@ -135,7 +135,7 @@ function Workers({ of }: { of: Record<string, Worker> }) {
           { name: t.current, of: ([, w]) => hashrate(w.hr), number: true },
           { name: t.long, of: ([, w]) => hashrate(w.hr2), number: true },
           {
-            name: t.chart, hide: !charted,
+            name: t.chartOf(spanText(line(charted))), hide: !charted,
             of: ([name, w]) => (w.charts?.length ?? 0) > 1
               ? <button type="button" class="sparkle" aria-expanded={open === name} aria-label={`${t.chart}: ${name}`} onClick={() => setOpen(open === name ? null : name)}><Spark points={line(w.charts)} label="" /></button>
               : texts.none,

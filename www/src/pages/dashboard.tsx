@@ -68,23 +68,21 @@ function Wallet({ p }: { p: Pool }) {
   return (
     <Panel
       title={t.wallet}
-      aside={known && big(liabilities) > 0n && <Badge kind={enough ? 'good' : 'plain'}>{t.covers(percent(Math.floor(part / 10) / 100, 0))}</Badge>}
+      aside={known && big(liabilities) > 0n && <Badge kind={enough ? 'good' : 'plain'}>{enough ? t.covered : t.covers(percent(Math.floor(part / 10) / 100, 0))}</Badge>}
       note={known ? t.walletNote : t.walletUnknown}
     >
       {known && (
         <>
-          {big(liabilities) > 0n && <Bar permille={part} label={t.covers('')} />}
+          {big(liabilities) > 0n && <Bar permille={part} label={t.wallet} />}
           <dl class="facts">
             <div><dt>{t.holds}</dt><dd><Amount of={wallet} unit /></dd></div>
             <div><dt>{t.owes}</dt><dd>{owes ? <Amount of={liabilities} unit /> : texts.unknown}</dd></div>
           </dl>
         </>
       )}
-      {audit && (
-        <p class="audit">
-          {t.audit}: <Time at={audit.time} />, <Badge kind={audit.clean ? 'good' : 'bad'}>{audit.clean ? t.auditClean : t.auditFindings(audit.findings)}</Badge>
-        </p>
-      )}
+      <p class="audit">
+        {t.audit}: {audit ? <><Time at={audit.time} />, <Badge kind={audit.clean ? 'good' : 'bad'}>{audit.clean ? t.auditClean : t.auditFindings(audit.findings)}</Badge></> : t.auditNone}
+      </p>
     </Panel>
   )
 }

@@ -1,7 +1,7 @@
 // chart.tsx draws a line over time. uPlot is loaded when the first chart is seen.
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type uPlot from 'uplot'
-import { duration, exact } from '../format'
+import { duration, exact, spanOf, stepOf } from '../format'
 import { texts } from '../texts'
 
 export type Point = [x: number, y: number]
@@ -87,7 +87,6 @@ export function Chart(props: Chart) {
   if (!enough) return <figure class="chart"><figcaption><b>{name}</b></figcaption><p class="empty">{texts.chart.empty}</p></figure>
   const values = points.map((p) => p[1])
   const last = values[values.length - 1]!
-  const span = points[points.length - 1]![0] - points[0]![0]
   const [xs, ys] = dataOf(points)
   const x = at === null ? undefined : xs[at]
   const y = at === null ? undefined : ys[at]
@@ -97,11 +96,18 @@ export function Chart(props: Chart) {
       <figcaption>
         <b>{name}</b>
         <span class="value">{show(pointed ? y : last)}</span>
-        <span class="muted">{pointed ? exact(x) : texts.chart.span(span > 23 * 3600 ? texts.units.hour(24) : duration(span))}</span>
+        <span class="muted">{pointed ? exact(x) : spanText(points)}</span>
       </figcaption>
       <div ref={box} class={tall ? 'plot tall' : 'plot'} role="img" aria-label={texts.chart.summary(name, show(last), show(Math.min(...values)), show(Math.max(...values)))} />
     </figure>
   )
+}
+
+/** spanText says how far back points reach. */
+export function spanText(points: Point[]): string {
+  const span = spanOf(points.map((p) => p[0]))
+  const hours = Math.round(span / 3600)
+  return texts.chart.span(hours >= 24 && hours < 48 ? texts.units.hour(hours) : duration(span))
 }
 
 // dataOf puts a gap where points are missing: a line over it would claim what
@@ -109,8 +115,7 @@ export function Chart(props: Chart) {
 function dataOf(points: Point[]): [number[], (number | null)[]] {
   const xs: number[] = []
   const ys: (number | null)[] = []
-  const steps = points.slice(1).map((p, i) => p[0] - points[i]![0]).sort((a, b) => a - b)
-  const usual = steps[steps.length >> 1] ?? 0
+  const usual = stepOf(points.map((p) => p[0]))
   points.forEach(([x, y], i) => {
     const before = points[i - 1]
     if (before && usual && x - before[0] > 3 * usual) {
