@@ -13,7 +13,7 @@ import { DayTable, PaymentTable } from '../parts/payments'
 import { Search } from '../parts/search'
 import { reason } from '../parts/session'
 import { Paged, Table, pageOf } from '../parts/table'
-import { After, Amount, Badge, Bar, Copy, Due, ExplorerOf, Found, Time } from '../parts/values'
+import { After, Amount, Badge, Bar, Copy, Due, Exact, ExplorerOf, Found, Time } from '../parts/values'
 import { link } from '../router'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
@@ -187,7 +187,7 @@ function Rewards({ a, csv }: { a: Account; csv: string }) {
           { name: b.found, of: (r) => <Time at={r.timestamp} /> },
           { name: t.kind, of: (r) => <><Badge kind={r.kind === 'uncle' ? 'info' : 'plain'}>{b.kinds[r.kind] ?? r.kind}</Badge>{r.immature && <> <Badge kind="warn">{t.immatureReward}</Badge></>}</> },
           { name: b.effort, of: (r) => percent(r.luck, 0), number: true },
-          { name: t.share, of: (r) => <span title={`${r.share * 100} %`}>{percent(r.share)}</span>, number: true },
+          { name: t.share, of: (r) => <Exact full={`${r.share * 100} %`}>{percent(r.share)}</Exact>, number: true },
           { name: texts.payments.amount(symbol), of: (r) => <Amount of={r.amount} column />, number: true, main: true },
         ]}
       />

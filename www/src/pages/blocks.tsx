@@ -5,7 +5,7 @@ import { big, difficulty, percent, whole } from '../format'
 import { Panel, Title, Wait } from '../parts/panel'
 import { Paged, Table, pageOf } from '../parts/table'
 import type { Column } from '../parts/table'
-import { Badge, Bar, Found, Time, Wei } from '../parts/values'
+import { Badge, Bar, Exact, Found, Time, Wei } from '../parts/values'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
 import { texts } from '../texts'
@@ -72,7 +72,7 @@ function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[
     { name: t.height, main: true, of: (b) => <Found of={b} /> },
     { name: t.found, of: (b) => <Time at={b.timestamp} /> },
     { name: t.kind, of: (b) => <Badge kind={tones[b.kind] ?? 'plain'}>{t.kinds[b.kind] ?? b.kind}</Badge> },
-    { name: t.effort, number: true, of: (b) => <span class={b.luck <= 1 ? 'lucky' : ''} title={t.effortTitle(whole(b.shares), difficulty(b.difficulty))}>{percent(b.luck, 0)}</span> },
+    { name: t.effort, number: true, of: (b) => <Exact kind={b.luck <= 1 ? 'lucky' : ''} full={t.effortTitle(whole(b.shares), difficulty(b.difficulty))}>{percent(b.luck, 0)}</Exact> },
     {
       // Of a new block only the height is known: it may not be in the chain.
       name: unknown ? t.since : t.confirmations, hide: !depth,

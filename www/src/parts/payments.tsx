@@ -1,9 +1,8 @@
 // payments.tsx lists payments, of all miners or of one.
-import { ofWei } from '../format'
+import { ofWei, permille } from '../format'
 import { useSettings } from '../settings'
 import { texts } from '../texts'
 import type { Day, Payment } from '../types'
-import { permille } from '../format'
 import { Table } from './table'
 import { reason } from './session'
 import { Amount, Badge, Bar, Height, Login, Time, Tx } from './values'
@@ -35,10 +34,12 @@ function Status({ of: p }: { of: Payment }) {
   const state = p.status === 'confirming' && !p.block ? 'sent' : p.status
   const word = state === 'confirming' && depth ? t.confirming(String(Math.min(p.confirmations, depth)), String(depth)) : t.states[state] ?? state
   const kind = { final: 'good', held: 'bad', failed: 'bad', pending: 'plain', sent: 'plain', confirming: 'info' }[state] ?? 'plain'
+  const fee = p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`.trim(), feeFromMiner) : undefined
   return (
     <span class="status">
-      <span title={p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`, feeFromMiner) : undefined}><Badge kind={kind}>{word}</Badge></span>
+      <span title={fee}><Badge kind={kind}>{word}</Badge></span>
       {p.block > 0 && <> <span class="note place">{t.inBlock('')}<Height of={p.block} /></span></>}
+      {fee && feeFromMiner && <> <span class="note">{fee}</span></>}
       {p.why && p.status !== 'final' && <> <span class="note">{reason(p.why)}</span></>}
     </span>
   )

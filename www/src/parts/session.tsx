@@ -1,7 +1,5 @@
 // session.tsx tells how payouts are doing: the session that runs, the next one,
 // and why there is none.
-import { shannon } from '../format'
-import { useSettings } from '../settings'
 import { texts } from '../texts'
 import type { Payouts } from '../types'
 import { Panel } from './panel'
@@ -14,7 +12,6 @@ export function reason(word: string): string {
 
 export function SessionPanel({ payouts }: { payouts: Payouts }) {
   const { session: s, state } = payouts
-  const { symbol } = useSettings()
   const ofDue = (n: number) => (s.due ? Math.round((n / s.due) * 1000) : 0)
   const running = state === 'running'
   const tone = { running: 'good', halted: 'bad', unknown: 'warn' }[state] ?? 'plain'
@@ -44,7 +41,7 @@ export function SessionPanel({ payouts }: { payouts: Payouts }) {
           </div>
         )}
         {running && <div><dt>{texts.session.began}</dt><dd><Time at={s.started} /></dd></div>}
-        <div><dt>{texts.session.threshold}</dt><dd title={`${shannon(payouts.threshold)} ${symbol}`}><Amount of={payouts.threshold} unit /></dd></div>
+        <div><dt>{texts.session.threshold}</dt><dd><Amount of={payouts.threshold} unit /></dd></div>
       </dl>
     </Panel>
   )

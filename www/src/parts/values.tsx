@@ -1,6 +1,7 @@
-// values.tsx shows single values: amounts, times, addresses. The exact value is
-// always in the title.
-import { useEffect, useState } from 'preact/hooks'
+// values.tsx shows single values: amounts, times, addresses. What is shown in short
+// is shown in full when it is pressed, and has it as its title.
+import type { ComponentChildren } from 'preact'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { now } from '../api'
 import { checksummed } from '../address'
 import { shown } from '../blocks'
@@ -11,6 +12,17 @@ import { useSettings } from '../settings'
 import { texts } from '../texts'
 import type { Whole } from '../types'
 
+/** Exact is a value in short; pressed, by finger or key, it is the full one. */
+export function Exact({ full, kind = '', children, more }: { full: string; kind?: string; children: ComponentChildren; more?: ComponentChildren }) {
+  const [open, set] = useState(false)
+  return (
+    <>
+      <button type="button" class={`exact ${kind}`} title={full} aria-pressed={open} onClick={() => set(!open)}>{open ? full : children}</button>
+      {open && more}
+    </>
+  )
+}
+
 /** Amount shows Shannon; in a column all nine decimals, so that points align. */
 export function Amount({ of, column, unit }: { of: Whole | undefined; column?: boolean; unit?: boolean }) {
   return <Coins money={ofShannon(of)} column={column} unit={unit} />
@@ -18,7 +30,10 @@ export function Amount({ of, column, unit }: { of: Whole | undefined; column?: b
 
 /** Wei shows an amount in Wei. */
 export function Wei({ of, column, unit }: { of: string; column?: boolean; unit?: boolean }) {
-  return <Coins money={ofWei(of)} column={column} unit={unit} />
+  const money = ofWei(of)
+  const { symbol } = useSettings()
+  const coins = <Coins money={money} column={column} unit={unit} />
+  return money.full === money.digits ? coins : <Exact full={`${money.full} ${symbol}`}>{coins}</Exact>
 }
 
 function Coins({ money, column, unit }: { money: Money; column?: boolean | undefined; unit?: boolean | undefined }) {
@@ -56,7 +71,11 @@ export function useNow<T>(of: (now: number) => T): T {
 export function Time({ at, none = texts.never }: { at: number | undefined; none?: string }) {
   const text = useNow((now) => (at ? relative(at, now) : none))
   if (!at) return <span class="muted">{none}</span>
-  return <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{text}</time>
+  return <Moment at={at} text={text} />
+}
+
+function Moment({ at, text }: { at: number; text: string }) {
+  return <Exact full={exact(at)}><time dateTime={new Date(at * 1000).toISOString()}>{text}</time></Exact>
 }
 
 /** Due shows when the next payout session is, which may be late. */
@@ -64,7 +83,7 @@ export function Due({ at }: { at: number }) {
   const t = texts.session
   const text = useNow((now) => (at >= now + 5 ? relative(at, now) : now - at < 120 ? t.due : t.overdue(relative(at, now))))
   if (!at) return <span class="muted">{t.nextUnknown}</span>
-  return <time dateTime={new Date(at * 1000).toISOString()} title={exact(at)}>{text}</time>
+  return <Moment at={at} text={text} />
 }
 
 /** After shows when the session after the running one is: a time that has passed
@@ -78,11 +97,18 @@ function explorer(template: string, value: string): string | null {
   return template.replace('{}', encodeURIComponent(value))
 }
 
-/** Out is a link to the explorer, or plain text where there is none. */
+/** Out is a link to the explorer; where there is none, a hash can be seen in full
+ * and copied. */
 function Out({ template, value, title, text }: { template: string; value: string; title: string; text: string }) {
   const href = explorer(template, value)
+  if (!href && title !== text) return <Hash title={title} text={text} />
   if (!href) return <span class="hex" title={title}>{text}</span>
   return <a class="hex" href={href} title={title} target="_blank" rel="noopener noreferrer">{text}</a>
+}
+
+function Hash({ title, text }: { title: string; text: string }) {
+  const box = useRef<HTMLSpanElement>(null)
+  return <span class="hash" ref={box}><Exact full={title} kind="hex" more={<Copy text={title} from={() => box.current?.querySelector('.exact') ?? null} />}>{text}</Exact></span>
 }
 
 export function Tx({ hash }: { hash: string }) {
@@ -120,7 +146,7 @@ export function Login({ of }: { of: string }) {
 }
 
 /** Badge is a state in a word; its colour only repeats what the word says. */
-export function Badge({ kind, children }: { kind: string; children: preact.ComponentChildren }) {
+export function Badge({ kind, children }: { kind: string; children: ComponentChildren }) {
   return <span class={`badge ${kind}`}>{children}</span>
 }
 
