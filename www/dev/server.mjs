@@ -61,7 +61,7 @@ const poolDays = days(30, 512_334_117_901, 88)
 const earnings = days(21, 2_104_553_917, 17)
 
 const settings = {
-  name: process.env.NAME ?? 'Ostrava', coin: 'etc', symbol: 'ETC', network: 'classic', fee: 1, depth, immatureDepth: 20, confirmations: 12,
+  name: process.env.NAME ?? 'Ostrava', coin: 'etc', symbol: 'ETC', network: 'classic', fee: 1, depth, immatureDepth: 20, confirmations: 12, interval: 5, hashrateWindow: 1800, feeFromMiner: Boolean(process.env.FEE_FROM_MINER),
   ports: [
     { host: '', port: 8008, tls: false, difficulty: 2_000_000_000, varDiff: false },
     { host: '', port: 9009, tls: true, difficulty: 8_000_000_000, varDiff: true },
@@ -93,8 +93,9 @@ const views = {
   }),
   '/api/miners': (q) => {
     const list = empty() ? [] : addresses.map((login, i) => ({ login, lastBeat: now() - (i % 40), hr: Math.floor(4.2e11 / (i + 1)), offline: i % 31 === 30, workers: 1 + (i * 7) % 12 }))
-    const part = q.has('limit') ? cut(list, q) : undefined
-    return { now: now() * 1000, miners: Object.fromEntries((part ?? list).map(({ login, workers, ...m }) => [login, m])), hashrate: 4_213_882_117_004, minersTotal: list.length, ...(part ? { list: part } : {}) }
+    const found = q.has('find') && !process.env.NO_FIND ? list.filter((m) => m.login.includes(q.get('find').toLowerCase())) : undefined
+    const part = q.has('limit') ? cut(found ?? list, q) : undefined
+    return { now: now() * 1000, miners: Object.fromEntries((part ?? list).map(({ login, workers, ...m }) => [login, m])), hashrate: 4_213_882_117_004, minersTotal: list.length, ...(part && { list: part }), ...(found && { found: found.length }) }
   },
   '/api/blocks': (q) => empty()
     ? { matured: [], maturedTotal: 0, immature: [], immatureTotal: 0, candidates: [], candidatesTotal: 0, luck: {} }

@@ -4,9 +4,13 @@
 // every few seconds. What went wrong is kept beside the last good answer, so that
 // pages can show both.
 import { useEffect, useRef, useState } from 'preact/hooks'
+import { Clock, Progress } from './clock'
 import { texts } from './texts'
 
 const base = (document.querySelector<HTMLMetaElement>('meta[name=pool-api]')?.content ?? '').replace(/\/+$/, '')
+
+/** host is the API's, for what is reached under the same name. */
+export const host = new URL(base || '/', location.href).hostname
 
 /** url is where a route of the API is. */
 export const url = (route: string) => base + route
@@ -27,6 +31,7 @@ export class Failure extends Error {
 /** Answer is what is known of a route. */
 export interface Answer<T> {
   data?: T
+  of?: string // the path that data answers
   failure?: Failure // of the last attempt
   retry(): void
 }
@@ -36,6 +41,7 @@ class Route {
   failure: Failure | undefined
   askedAt = 0
   goodAt = 0
+  rest = 0 // ms between two questions at least
   watchers = new Set<() => void>()
   private running: AbortController | undefined
   private timer: ReturnType<typeof setTimeout> | undefined
@@ -48,7 +54,7 @@ class Route {
     this.timer ??= setTimeout(() => {
       this.timer = undefined
       void this.ask()
-    }, delay)
+    }, Math.max(delay, this.askedAt + this.rest - Date.now()))
   }
 
   async ask() {
@@ -66,7 +72,7 @@ class Route {
       this.data = read(body)
       this.failure = undefined
       this.goodAt = Date.now()
-      setClock(response)
+      clock.heard(response.headers, Date.now())
     } catch (err) {
       this.failure = err instanceof Failure ? err : new Failure(0, texts.trouble.noAnswer)
       if (this.failure.status === 404) this.data = undefined
@@ -114,15 +120,17 @@ function routeOf(path: string): Route {
 const watched = () => [...routes.values()].filter((r) => r.watchers.size > 0)
 
 /** useApi shows a route; null asks for nothing. Until the answer of another path
- * is there, the last one stays, so that a list does not flicker between pages. */
-export function useApi<T>(path: string | null): Answer<T> {
+ * is there, the last one stays, so that a list does not flicker between pages.
+ * A heavy answer has a rest: it is asked for no sooner than after so many ms. */
+export function useApi<T>(path: string | null, rest = 0): Answer<T> {
   const [, redraw] = useState({})
   useEffect(() => {
     if (!path) return
     const route = routeOf(path)
     const tell = () => redraw({})
     route.watchers.add(tell)
-    if (Date.now() - route.askedAt > 2000) void route.ask()
+    route.rest = rest
+    if (Date.now() - route.askedAt > Math.max(rest, 2000)) void route.ask()
     connect()
     return () => {
       route.watchers.delete(tell)
@@ -133,9 +141,9 @@ export function useApi<T>(path: string | null): Answer<T> {
     }
   }, [path])
   const route = path ? routes.get(path) : undefined
-  const last = useRef<unknown>(undefined)
-  if (route?.data !== undefined || route?.failure) last.current = route.data
-  return { data: last.current as T | undefined, failure: route?.failure, retry: () => void route?.ask() }
+  const last = useRef<Pick<Route, 'data' | 'path'>>(undefined)
+  if (route?.data !== undefined || route?.failure) last.current = { data: route.data, path: route.path }
+  return { data: last.current?.data as T | undefined, of: last.current?.path, failure: route?.failure, retry: () => void route?.ask() }
 }
 
 // prune forgets answers that nobody has looked at for long.
@@ -207,7 +215,7 @@ function poll() {
   const now = Date.now()
   for (const r of watched()) {
     const due = r.failure && r.failure.status !== 404 ? Math.min(every, 5000) : every
-    if (now - r.askedAt >= due) void r.ask()
+    if (now - r.askedAt >= Math.max(due, r.failure ? 0 : r.rest)) void r.ask()
   }
   health.look()
 }
@@ -224,17 +232,10 @@ addEventListener('online', () => {
 
 // ---- the clock of the server, by which ages are told
 
-let offset = 0 // ms to add to the visitor's clock
-
-function setClock(response: Response) {
-  const date = Date.parse(response.headers.get('Date') ?? '')
-  if (!date) return // another origin does not show it
-  const late = date + Number(response.headers.get('Age') ?? 0) * 1000 - Date.now()
-  offset = Math.abs(late) > 20_000 ? late : 0
-}
+const clock = new Clock()
 
 /** now is the present in unix seconds. */
-export const now = () => Math.floor((Date.now() + offset) / 1000)
+export const now = () => Math.floor(clock.now(Date.now()) / 1000)
 
 // ---- whether what is shown can be believed
 
@@ -247,14 +248,19 @@ const staleAfter = (stats: unknown) => Math.max(90, 3 * ((stats as { settings?: 
 const health = {
   now: { state: 'fine' } as Health,
   tell: new Set<() => void>(),
+  progress: new Progress(),
 
   look() {
     const stats = routes.get('/api/stats')
     let next: Health = { state: 'fine' }
     const deaf = stats?.failure && (stats.failure.status === 0 || stats.failure.status >= 500)
-    const made = Math.floor(Number((stats?.data as { now?: number } | undefined)?.now ?? 0) / 1000)
-    if (deaf) next = { state: 'down', since: made }
-    else if (made && stats && now() - made > staleAfter(stats.data) && Date.now() - stats.goodAt < staleAfter(stats.data) * 1000) next = { state: 'stale', since: made }
+    const made = Number((stats?.data as { now?: number } | undefined)?.now ?? 0)
+    const at = Date.now()
+    const age = this.progress.age(made, clock, at)
+    const patient = staleAfter(stats?.data) * 1000
+    const since = made && Math.floor((clock.now(at) - age) / 1000)
+    if (deaf) next = { state: 'down', since }
+    else if (made && stats && age > patient && at - stats.goodAt < patient) next = { state: 'stale', since }
     if (next.state === this.now.state && (next.state === 'fine' || next.since === (this.now as { since: number }).since)) return
     this.now = next
     for (const tell of this.tell) tell()

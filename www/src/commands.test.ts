@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { programs } from './commands'
+import { place, programs } from './commands'
 
 const plain = { address: '0xAb', worker: 'rig1', host: 'pool.example.org', port: 8008, tls: false, etchash: true }
 
@@ -26,4 +26,10 @@ test('the command lines are spelled as the programs want them', () => {
   assert.equal(of('Gminer'), 'miner --algo etchash --server pool.example.org:8008 --user 0xAb.rig1 --proto proxy')
   assert.equal(of('NBMiner'), 'nbminer -a etchash -o ethproxy+tcp://pool.example.org:8008 -u 0xAb.rig1')
   assert.equal(of('ethminer'), 'ethminer -P stratum1+tcp://0xAb.rig1@pool.example.org:8008')
+})
+
+test('a port is written as programs read it', () => {
+  assert.equal(place('pool.example.org', 8008), 'pool.example.org:8008')
+  assert.equal(place('2001:db8::1', 8008), '[2001:db8::1]:8008')
+  assert.equal(place('[::1]', 8008), '[::1]:8008')
 })

@@ -317,9 +317,9 @@ export const texts = {
     ethminerEtc: 'The original ethminer knows Ethash only; for Etchash take a build that supports ECIP-1099.',
     placeholder: 'YOUR_ADDRESS',
     then: 'Then',
-    steps: [
+    steps: (window: string) => [
       'Start the program. Within a minute it should report accepted shares.',
-      'Look up your address here: the hashrate needs about half an hour to settle.',
+      `Look up your address here: the hashrate needs ${window ? `about ${window}` : 'some time'} to settle.`,
       'Rewards come with every block that the pool finds, and are paid by themselves when the threshold is reached.',
     ],
     questions: 'Questions',

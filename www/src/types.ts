@@ -59,6 +59,7 @@ export interface Settings {
   confirmations: number
   feeFromMiner: boolean
   interval: number // seconds between statistics
+  hashrateWindow?: number // seconds that the present hashrate is a mean of
   ports: Port[]
   explorerTx: string // {} stands for the hash
   explorerAddress: string
@@ -82,6 +83,7 @@ export interface Miners {
   hashrate: number
   minersTotal: number
   list?: ListedMiner[]
+  found?: number // how many addresses contain what ?find= asks for; list is a part of these
 }
 
 export interface Miner {

@@ -1,9 +1,10 @@
 // help.tsx writes the command line with which a visitor starts to mine.
 import { useId, useRef, useState } from 'preact/hooks'
+import { host } from '../api'
 import type { Answer } from '../api'
 import { checksummed, mistyped, parse } from '../address'
-import { programs } from '../commands'
-import { difficulty } from '../format'
+import { place, programs } from '../commands'
+import { difficulty, duration } from '../format'
 import * as memory from '../memory'
 import { Panel, Title, Wait } from '../parts/panel'
 import { Copy } from '../parts/values'
@@ -20,7 +21,7 @@ export function Help({ pool, at }: { pool: Answer<Pool>; at: Place }) {
       <Title>{t.title}</Title>
       <p class="lead">{t.lead}</p>
       <Wait on={pool}>{(p) => <Commands p={p} first={at.path[1] ?? memory.recent()[0] ?? ''} />}</Wait>
-      <Panel title={t.then}><ol class="steps">{t.steps.map((s) => <li key={s}>{s}</li>)}</ol></Panel>
+      <Panel title={t.then}><ol class="steps">{t.steps(pool.data?.settings.hashrateWindow ? duration(pool.data.settings.hashrateWindow) : '').map((s) => <li key={s}>{s}</li>)}</ol></Panel>
       <Panel title={t.questions}>
         <dl class="glossary">{[...t.faq, t.fee(pool.data?.settings.feeFromMiner ?? false)].map(([q, a]) => <div key={q}><dt>{q}</dt><dd>{a}</dd></div>)}</dl>
       </Panel>
@@ -45,7 +46,7 @@ function Commands({ p, first }: { p: Pool; first: string }) {
   const command = programs.find((x) => x.name === program)!.command({
     address: address ? checksummed(address) : t.placeholder,
     worker: named ? worker : '',
-    host: port.host || location.hostname,
+    host: port.host || host,
     port: port.port, tls: port.tls, etchash,
   })
   const bad = typed && !address ? texts.search.bad : mistyped(typed) ? texts.search.typo : ''
@@ -70,7 +71,7 @@ function Commands({ p, first }: { p: Pool; first: string }) {
             {ports.map((x, i) => (
               <label class="choice" key={i}>
                 <input type="radio" name={id + 'p'} checked={x === port} onChange={() => setPort(i)} />
-                <span><b>{(x.host || location.hostname) + ':' + x.port}</b><span class="note">{describe(x)}</span></span>
+                <span><b>{place(x.host || host, x.port)}</b><span class="note">{describe(x)}</span></span>
               </label>
             ))}
           </fieldset>
