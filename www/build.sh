@@ -1,14 +1,19 @@
 #!/bin/sh
 # build.sh makes dist/, which the binary embeds; "build.sh test" checks the types
-# and runs the unit tests. Where there is no Node and none may be installed, or no
+# and runs the unit tests; "build.sh https://pool.example.org [FOLDER]" makes the
+# pages for another web server, which then ask the API there. Where there is no Node and none may be installed, or no
 # package registry is in reach, it says so in one line and leaves dist/ as it is:
 # the pool is built without the pages then.
 set -eu
+case ${2-} in '' | /*) to=${2-} ;; *) to=$PWD/$2 ;; esac
 cd "$(dirname "$0")"
 
 without() {
 	if [ "${1-}" = test ]; then
 		echo "www: $why; the pages cannot be tested" >&2
+		exit 1
+	elif [ -n "${1-}" ]; then
+		echo "www: $why; the pages cannot be built for $1" >&2
 		exit 1
 	elif [ -e dist/index.html ]; then
 		echo "www: $why; the binary gets the pages that were built before" >&2
@@ -35,5 +40,11 @@ fi
 if [ "${1-}" = test ]; then
 	node_modules/.bin/tsc --noEmit
 	exec node build.mjs test
+fi
+if [ -n "${1-}" ]; then
+	: "${to:=$PWD/../build/out/pages}"
+	node build.mjs "$1" "$to"
+	echo "the pages that ask $1 are in $to"
+	exit 0
 fi
 exec node build.mjs

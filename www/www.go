@@ -9,8 +9,8 @@
 //   - src/pages/      one file for each page, of what is in src/parts/
 //   - dev/server.mjs  made-up data to look at the pages with
 //
-// dist/ may as well be served by any other web server, under any path: the tag
-// pool-api of its index.html says where the API is then. The pages must never
+// Any other web server may serve the pages, under any path: "www/build.sh URL"
+// builds them for an API at that URL. The pages must never
 // load anything from elsewhere, and never put data into the page as HTML.
 package www
 
