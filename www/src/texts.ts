@@ -19,6 +19,7 @@ export const texts = {
   never: 'never',
   unknown: 'unknown',
   none: '–',
+  all: (rows: string) => `Show all ${rows}`,
 
   skip: 'Skip to the content',
   nav: 'Pages',
@@ -284,7 +285,7 @@ export const texts = {
     rewards: 'Rewards',
     rewardsNote: 'Your part of the newest blocks. The CSV file has all of them.',
     noRewards: 'No reward yet: they come with the pool’s next block.',
-    all: (n: number) => `Show all ${n}`,
+    newest: (rows: string) => `Show the newest ${rows}`,
     share: 'Your share',
     kind: 'Kind',
     immatureReward: 'immature',

@@ -173,13 +173,13 @@ function Rewards({ a, csv }: { a: Account; csv: string }) {
   const t = texts.account
   const b = texts.blocks
   const { symbol } = useSettings()
-  const [all, setAll] = useState(false)
-  const rows = all ? a.rewards : a.rewards.slice(0, firstRewards)
   return (
     <Panel title={t.rewards} note={a.rewards.length > 0 && t.rewardsNote} aside={<CSV href={csv} label={t.csvRewards} />}>
       <Table
         caption={t.rewards}
-        rows={rows}
+        rows={a.rewards}
+        first={firstRewards}
+        all={t.newest}
         id={(r) => r.hash + r.height}
         empty={t.noRewards}
         columns={[
@@ -191,7 +191,6 @@ function Rewards({ a, csv }: { a: Account; csv: string }) {
           { name: texts.payments.amount(symbol), of: (r) => <Amount of={r.amount} column />, number: true, main: true },
         ]}
       />
-      {!all && a.rewards.length > firstRewards && <p class="center"><button type="button" class="button" onClick={() => setAll(true)}>{t.all(a.rewards.length)}</button></p>}
     </Panel>
   )
 }

@@ -12,6 +12,7 @@ import { texts } from '../texts'
 import type { Block, Blocks as Answered, Pool } from '../types'
 
 const size = 25
+const firstNew = 10
 
 export function Blocks({ pool, at }: { pool: Answer<Pool>; at: Place }) {
   const t = texts.blocks
@@ -25,10 +26,10 @@ export function Blocks({ pool, at }: { pool: Answer<Pool>; at: Place }) {
         <>
           <Luck of={b.luck} />
           <Panel title={<>{t.candidates} <Count of={b.candidatesTotal} /></>} note={immatureDepth > 0 && t.candidatesNote(whole(immatureDepth))}>
-            <List rows={b.candidates} caption={t.candidates} empty={t.noCandidates} depth={immatureDepth} head={pool.data?.network.height ?? 0} unknown />
+            <List rows={b.candidates} caption={t.candidates} empty={t.noCandidates} depth={immatureDepth} head={pool.data?.network.height ?? 0} first={firstNew} unknown />
           </Panel>
           <Panel title={<>{t.immature} <Count of={b.immatureTotal} /></>} note={depth > 0 && t.immatureNote(whole(depth))}>
-            <List rows={b.immature} caption={t.immature} empty={t.noImmature} depth={depth} />
+            <List rows={b.immature} caption={t.immature} empty={t.noImmature} depth={depth} first={firstNew} />
           </Panel>
           <Panel title={<>{t.matured} <Count of={b.maturedTotal} /></>}>
             <Paged total={b.maturedTotal} size={size} page={page}>
@@ -65,7 +66,7 @@ function Luck({ of }: { of: Answered['luck'] }) {
 
 const tones: Record<string, string> = { candidate: 'plain', block: 'good', uncle: 'info', orphan: 'bad' }
 
-function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[]; caption: string; empty: string; depth: number; head?: number; unknown?: boolean }) {
+function List({ rows, caption, empty, depth, head = 0, first, unknown }: { rows: Block[]; caption: string; empty: string; depth: number; head?: number; first?: number; unknown?: boolean }) {
   const t = texts.blocks
   const { symbol } = useSettings()
   const columns: Column<Block>[] = [
@@ -83,5 +84,5 @@ function List({ rows, caption, empty, depth, head = 0, unknown }: { rows: Block[
     },
     { name: t.reward(symbol), number: true, hide: !!unknown, of: (b) => (b.orphan || big(b.reward) === 0n ? texts.none : <Wei of={b.reward} column />) },
   ]
-  return <Table caption={caption} rows={rows} id={(b, i) => b.hash + b.height + i} empty={empty} columns={columns} />
+  return <Table caption={caption} rows={rows} id={(b) => `${b.hash} ${b.height} ${b.timestamp}`} empty={empty} columns={columns} {...(first !== undefined && { first })} />
 }

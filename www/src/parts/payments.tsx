@@ -14,7 +14,7 @@ export function PaymentTable({ rows, caption, empty, address }: { rows: Payment[
     <Table
       caption={caption}
       rows={rows}
-      id={(p, i) => p.tx ? p.tx + i : `${p.address}${p.timestamp}${i}`}
+      id={(p) => p.tx || `${p.address} ${p.timestamp}`}
       empty={empty}
       columns={[
         { name: t.time, of: (p) => <Time at={p.timestamp} /> },

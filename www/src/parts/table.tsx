@@ -1,7 +1,7 @@
 // table.tsx is the one table of the pages. On a phone its rows become cards, each
 // value with its heading; the roles keep it a table for screen readers.
 import type { ComponentChildren } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { whole } from '../format'
 import { withQuery } from '../router'
 import { texts } from '../texts'
@@ -15,37 +15,54 @@ export interface Column<T> {
   hide?: boolean
 }
 
-export function Table<T>({ caption, columns, rows, id, empty, more }: {
+export function Table<T>({ caption, columns, rows: given, id, empty, more, first, all = texts.all }: {
   caption: string
   columns: Column<T>[]
   rows: T[]
-  id: (row: T, i: number) => string
+  id: (row: T) => string // the same as long as it is the same thing, wherever it stands
   empty: string
   /** more is shown below a row, over all columns. */
   more?: (row: T) => ComponentChildren
+  /** first is how many rows are shown until all are asked for, in these words. */
+  first?: number
+  all?: (rows: string) => string
 }) {
+  const [open, setOpen] = useState(false)
+  const table = useRef<HTMLTableElement>(null)
+  const fewer = first !== undefined && !open && given.length > first
+  const rows = fewer ? given.slice(0, first) : given
+  const showAll = () => {
+    setOpen(true)
+    table.current?.focus({ preventScroll: true }) // the button is gone
+  }
   if (rows.length === 0) return <p class="empty">{empty}</p>
+  const keys = new Set<string>()
   const shown = columns.filter((c) => !c.hide)
   const kind = (c: Column<T>) => [c.number && 'number', c.main && 'main', c.wide && 'wideonly'].filter(Boolean).join(' ')
   return (
-    <table role="table">
-      <caption class="unseen">{caption}</caption>
-      <thead role="rowgroup">
-        <tr role="row">{shown.map((c) => <th role="columnheader" scope="col" class={kind(c)} key={c.name}>{c.name}</th>)}</tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map((row, i) => {
-          const key = id(row, i)
-          const extra = more?.(row)
-          return [
-            <tr role="row" key={key}>
-              {shown.map((c) => <td role="cell" class={kind(c)} data-label={c.name} key={c.name}><div>{c.of(row)}</div></td>)}
-            </tr>,
-            extra && <tr role="row" class="extra" key={key + '+'}><td role="cell" colSpan={shown.length}>{extra}</td></tr>,
-          ]
-        })}
-      </tbody>
-    </table>
+    <>
+      <table role="table" ref={table} tabIndex={first === undefined ? undefined : -1}>
+        <caption class="unseen">{caption}</caption>
+        <thead role="rowgroup">
+          <tr role="row">{shown.map((c) => <th role="columnheader" scope="col" class={kind(c)} key={c.name}>{c.name}</th>)}</tr>
+        </thead>
+        <tbody role="rowgroup">
+          {rows.map((row) => {
+            let key = id(row)
+            while (keys.has(key)) key += '+'
+            keys.add(key)
+            const extra = more?.(row)
+            return [
+              <tr role="row" key={key}>
+                {shown.map((c) => <td role="cell" class={kind(c)} data-label={c.name} key={c.name}><div>{c.of(row)}</div></td>)}
+              </tr>,
+              extra && <tr role="row" class="extra" key={key + ' more'}><td role="cell" colSpan={shown.length}>{extra}</td></tr>,
+            ]
+          })}
+        </tbody>
+      </table>
+      {fewer && <p class="center"><button type="button" class="button" onClick={showAll}>{all(whole(given.length))}</button></p>}
+    </>
   )
 }
 
