@@ -1,5 +1,6 @@
 // table.tsx is the one table of the pages. On a phone its rows become cards, each
 // value with its heading; the roles keep it a table for screen readers.
+import { Fragment } from 'preact'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { whole } from '../format'
@@ -52,12 +53,14 @@ export function Table<T>({ caption, columns, rows: given, id, empty, more, first
             while (keys.has(key)) key += '+'
             keys.add(key)
             const extra = more?.(row)
-            return [
-              <tr role="row" key={key}>
-                {shown.map((c) => <td role="cell" class={kind(c)} data-label={c.name} key={c.name}><div>{c.of(row)}</div></td>)}
-              </tr>,
-              extra && <tr role="row" class="extra" key={key + ' more'}><td role="cell" colSpan={shown.length}>{extra}</td></tr>,
-            ]
+            return (
+              <Fragment key={key}>
+                <tr role="row">
+                  {shown.map((c) => <td role="cell" class={kind(c)} data-label={c.name} key={c.name}><div>{c.of(row)}</div></td>)}
+                </tr>
+                {extra && <tr role="row" class="extra"><td role="cell" colSpan={shown.length}>{extra}</td></tr>}
+              </Fragment>
+            )
           })}
         </tbody>
       </table>
