@@ -1,25 +1,13 @@
 package browser
 
 import (
-	"os/exec"
-	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // TestFirstDay opens every page of a pool at which nothing has happened yet.
 func TestFirstDay(t *testing.T) {
-	redis, err := start(exec.Command(demo.devnet, "redis"), syscall.SIGKILL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(redis.kill)
-	address := regexp.MustCompile(`127\.0\.0\.1:\d+`)
-	if err := wait("an empty Redis", redis, func() bool { return address.MatchString(redis.out.String()) }); err != nil {
-		t.Fatal(err)
-	}
-	pool := demo.api(t, address.FindString(redis.out.String()))
+	pool := demo.api(t, demo.emptyRedis(t))
 	for _, l := range []look{{"light", desktop}, {"dark", phone}} {
 		t.Run(l.String(), func(t *testing.T) {
 			tab := chrome.open(t, pool.url, l)

@@ -70,6 +70,7 @@ type tab struct {
 	t      *testing.T
 	ctx    context.Context
 	origin string
+	also   string // another origin that may be asked
 	look   look
 
 	mu      sync.Mutex // guards what is below
@@ -129,7 +130,7 @@ func (tab *tab) hear(ev any) {
 			tab.fault("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
 	case *network.EventRequestWillBeSent:
-		if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "about" && u.Scheme != "data" && u.Scheme != "blob" && u.Scheme+"://"+u.Host != tab.origin {
+		if u, err := url.Parse(e.Request.URL); err != nil || u.Scheme != "about" && u.Scheme != "data" && u.Scheme != "blob" && u.Scheme+"://"+u.Host != tab.origin && u.Scheme+"://"+u.Host != tab.also {
 			tab.fault("request to another origin: %s", e.Request.URL)
 		}
 	case *network.EventResponseReceived:

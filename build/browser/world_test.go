@@ -262,6 +262,21 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// emptyRedis is the address of one that only this test uses.
+func (w *world) emptyRedis(t *testing.T) string {
+	t.Helper()
+	redis, err := start(exec.Command(w.devnet, "redis"), syscall.SIGKILL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.kill)
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`)
+	if err := wait("an empty Redis", redis, func() bool { return address.MatchString(redis.out.String()) }); err != nil {
+		t.Fatal(err)
+	}
+	return address.FindString(redis.out.String())
+}
+
 // api is a pool that serves the API and the pages, and nothing else, from a Redis.
 type api struct {
 	t      *testing.T
@@ -273,12 +288,18 @@ type api struct {
 
 func (w *world) api(t *testing.T, redis string) *api {
 	t.Helper()
+	return w.apiWith(t, redis, map[string]any{})
+}
+
+// apiWith is api with settings of the pages.
+func (w *world) apiWith(t *testing.T, redis string, pages map[string]any) *api {
+	t.Helper()
 	listen := freePort(t)
 	a := &api{t: t, w: w, url: "http://" + listen, config: filepath.Join(t.TempDir(), "api.json")}
 	text, err := json.Marshal(map[string]any{
 		"coin": "demo", "name": "second", "network": "private",
 		"redis": map[string]any{"endpoint": redis},
-		"api":   map[string]any{"enabled": true, "listen": listen, "statsCollectInterval": "1s", "hashrateWindow": "1m", "hashrateLargeWindow": "10m"},
+		"api":   map[string]any{"enabled": true, "listen": listen, "statsCollectInterval": "1s", "hashrateWindow": "1m", "hashrateLargeWindow": "10m", "pages": pages},
 	})
 	if err != nil {
 		t.Fatal(err)
