@@ -112,22 +112,29 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.refuse(b)
 }
 
-// refusal is the head that net/http writes then, but for the status before it,
-// with the body that follows, in one piece.
-const refusal = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+// What net/http writes then: a line with the status, and in one piece with it a
+// head and why; or no why, where the client expects what there is not.
+var (
+	refusal     = []byte("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
+	unexpecting = []byte("HTTP/1.1 417 Expectation Failed")
+)
 
 func (c *conn) refuse(b []byte) (int, error) {
 	const most = 512
 	if len(b) > most || !bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
 		return c.TCPConn.Write(b)
 	}
-	head, why, ok := bytes.Cut(b, []byte(refusal))
-	if !ok || bytes.ContainsRune(head, '\n') {
+	status, rest, _ := bytes.Cut(b, []byte("\r\n"))
+	why, ok := bytes.CutPrefix(rest, refusal)
+	if bytes.Equal(status, unexpecting) {
+		why, ok = bytes.TrimPrefix(status, []byte("HTTP/1.1 ")), true
+	}
+	if !ok {
 		return c.TCPConn.Write(b)
 	}
 	body, _ := json.Marshal(errorView{Error: string(why)}) // a string is always encoded
 	out := fmt.Appendf(nil, "%s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
-		head, kindJSON[0], len(body), body)
+		status, kindJSON[0], len(body), body)
 	if _, err := c.TCPConn.Write(out); err != nil {
 		return 0, err
 	}

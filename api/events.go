@@ -171,11 +171,11 @@ func (v blocksView) all() []blockView {
 
 // events serves /api/events.
 func (a *API) events(w http.ResponseWriter, r *http.Request) int {
-	login := r.URL.Query().Get("login")
+	asked := r.URL.Query().Get("login")
+	login := strings.ToLower(asked)
 	if login != "" && !util.IsLogin(login) {
-		return fail(w, http.StatusBadRequest, "login is %.60q, want 0x and 40 hex digits", login)
+		return fail(w, http.StatusBadRequest, "login is %.60q, want 0x and 40 hex digits", asked)
 	}
-	login = strings.ToLower(login)
 	s := a.snap.Load()
 	if s == nil {
 		return unready(w)

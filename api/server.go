@@ -329,11 +329,11 @@ func unreadable(w http.ResponseWriter) int {
 
 // loginOf reads the login of the path.
 func loginOf(r *http.Request) (string, error) {
-	login := r.PathValue("login")
+	login := strings.ToLower(r.PathValue("login"))
 	if !util.IsLogin(login) {
-		return "", fmt.Errorf("%.60q is no login, want 0x and 40 hex digits", login)
+		return "", fmt.Errorf("%.60q is no login, want 0x and 40 hex digits", r.PathValue("login"))
 	}
-	return strings.ToLower(login), nil
+	return login, nil
 }
 
 // builder makes an answer in a cycle.

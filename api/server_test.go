@@ -181,6 +181,8 @@ func TestWhatTheServerRefusesByItselfIsAJSONErrorToo(t *testing.T) {
 		{"headers without end", "GET /api/stats HTTP/1.1\r\nHost: pool\r\nX: " + strings.Repeat("x", 1_000_000) + "\r\n\r\n", 431, `{"error":"431 Request Header Fields Too Large"}`},
 		{"no host", "GET /api/stats HTTP/1.1\r\n\r\n", 400, `{"error":"400 Bad Request: missing required Host header"}`},
 		{"what is no request", "eth_getWork\r\n\r\n", 400, `{"error":"400 Bad Request"}`},
+		{"what nobody can expect", "GET /api/stats HTTP/1.1\r\nHost: pool\r\nExpect: pigeon\r\n\r\n", 417, `{"error":"417 Expectation Failed"}`},
+		{"an unknown protocol", "GET /api/stats HTTP/3.0\r\nHost: pool\r\n\r\n", 505, `{"error":"505 HTTP Version Not Supported: unsupported protocol version"}`},
 		{"an unknown transfer", "GET /api/stats HTTP/1.1\r\nHost: pool\r\nTransfer-Encoding: pigeon\r\n\r\n", 501, `{"error":"Unsupported transfer encoding"}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -259,7 +261,7 @@ func TestALoginIsFoundInAnyLetterCase(t *testing.T) {
 	p.cycle()
 	p.api.learn(ctx)
 	for _, login := range []string{alice, bob, carol, frank} {
-		for _, asked := range []string{login, strings.ToLower(login), "0x" + strings.ToUpper(login[2:]), checksummed(login)} {
+		for _, asked := range []string{login, strings.ToLower(login), "0x" + strings.ToUpper(login[2:]), strings.ToUpper(login), checksummed(login)} {
 			var v accountView
 			w := p.get("/api/accounts/" + asked)
 			p.ok(json.Unmarshal(w.Body.Bytes(), &v))
