@@ -31,15 +31,17 @@ type Rewards struct {
 	network                   string
 	byzantium, constantinople uint64 // first blocks worth 3 and 2 coins
 	eraStart, eraRounds       uint64 // first block with eras, blocks in an era; 0 rounds: no eras
+	spelled                   bool   // written for a chain of one's own
 }
 
 // NewRewards returns the schedule of the configured network, moved to the heights
 // that the configuration has for a private chain.
 func NewRewards(cfg UnlockerConfig) (Rewards, error) {
 	r := Rewards{network: cfg.Network}
+	r.spelled = cfg.Network == NetworkPrivate
 	set := func(to *uint64, own uint64, configured *uint64) {
 		if *to = own; configured != nil {
-			*to = *configured
+			*to, r.spelled = *configured, true
 		}
 	}
 	switch cfg.Network {
@@ -64,10 +66,17 @@ func NewRewards(cfg UnlockerConfig) (Rewards, error) {
 	return r, nil
 }
 
-// CheckChain is an error when the node's chain is a public one of another network.
+// CheckChain is an error when the node's chain is a public one of another network, or
+// one of its own whose schedule was not spelled out: what it does not bring must not
+// be paid out.
 func (r Rewards) CheckChain(chainID uint64) error {
-	if own, public := publicChains[chainID]; public && own != r.network {
+	switch own, public := publicChains[chainID]; {
+	case public && own != r.network:
 		return fmt.Errorf("the node is on chain %d, which is %s, but network is %q", chainID, own, r.network)
+	case !public && !r.spelled && r.hasEras():
+		return fmt.Errorf(`the node is on chain %d, which is not network %q: write unlocker.ecip1017FBlock and ecip1017EraRounds, or network "private" (2 coins a block)`, chainID, r.network)
+	case !public && !r.spelled:
+		return fmt.Errorf(`the node is on chain %d, which is not network %q: write unlocker.byzantiumFBlock and constantinopleFBlock, or network "private" (2 coins a block)`, chainID, r.network)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -113,10 +114,18 @@ func TestAKnownChainDecidesTheNetwork(t *testing.T) {
 			if err := r.CheckChain(chainID); (err == nil) != (own == network) {
 				t.Errorf("chain %d, network %s: %v", chainID, network, err)
 			}
-			if err := r.CheckChain(1337); err != nil {
+			// A chain of one's own, whose blocks may bring less.
+			if err := r.CheckChain(1337); err == nil || !strings.Contains(err.Error(), "private") {
 				t.Errorf("a private chain, network %s: %v", network, err)
 			}
+			r = rewardsOf(t, UnlockerConfig{Network: network, ECIP1017FBlock: height(5_000_000), ConstantinopleFBlock: height(7_280_000)})
+			if err := r.CheckChain(1337); err != nil {
+				t.Errorf("a private chain whose schedule is written, network %s: %v", network, err)
+			}
 		}
+	}
+	if err := rewardsOf(t, UnlockerConfig{Network: "private"}).CheckChain(1337); err != nil {
+		t.Errorf("network private on a private chain: %v", err)
 	}
 	for _, cfg := range []UnlockerConfig{{}, {Network: "moon"}, {Network: "classic", ECIP1017EraRounds: height(0)}} {
 		if _, err := NewRewards(cfg); err == nil {

@@ -266,8 +266,8 @@ func (u *Unlocker) mature(ctx context.Context, head uint64) error {
 	})
 }
 
-// each does the work for one after the other. What is in the way of one in the
-// books concerns no other; any other error ends it.
+// each does the work for one after the other. What is in the way of one, in the books
+// or in what the node says of it, concerns no other; any other error ends it.
 func each[T any](list []T, work func(T) error) error {
 	var errs []error
 	for _, v := range list {
@@ -275,11 +275,18 @@ func each[T any](list []T, work func(T) error) error {
 		if err != nil {
 			errs = append(errs, err)
 		}
-		if err != nil && !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrMalformed) {
+		if err != nil && !itsOwn(err) {
 			break
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// itsOwn says of an error that it is about one block: the books or the node answered.
+func itsOwn(err error) bool {
+	var answer *rpc.Error
+	return errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrMalformed) ||
+		errors.Is(err, rpc.ErrNotFound) || errors.Is(err, rpc.ErrNotYet) || errors.As(err, &answer)
 }
 
 // fate is what is to be done with a block that is deep enough: credit it where it

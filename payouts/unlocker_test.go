@@ -63,6 +63,9 @@ func newQuarry(t testing.TB, o rpctest.Options) *quarry {
 func (q *quarry) begin(o rpctest.Options) {
 	q.t.Helper()
 	q.redis.Do(q.t, "FLUSHALL")
+	if o.ChainID == 0 {
+		o.ChainID = 61
+	}
 	q.chain = rpctest.NewChain(o)
 	q.node = q.chain.Node(q.t)
 	q.clock, q.logs = &miningClock{now: time.Unix(1_700_000_000, 0)}, &logBuffer{}
@@ -628,6 +631,42 @@ func (w without) Blocks(ctx context.Context, from, to uint64) ([]rpc.Block, erro
 		}
 	}
 	return list, err
+}
+
+// gap is a node that has lost one block for good.
+type gap struct {
+	anyBlocks
+	lost uint64
+}
+
+func (g gap) Blocks(ctx context.Context, from, to uint64) ([]rpc.Block, error) {
+	if from <= g.lost && g.lost <= to {
+		return nil, &rpc.Error{Code: -32000, Message: "missing trie node"}
+	}
+	return g.anyBlocks.Blocks(ctx, from, to)
+}
+
+// TestABlockThatTheNodeHasLostHoldsUpNoOther: it is asked for again with every pass.
+func TestABlockThatTheNodeHasLostHoldsUpNoOther(t *testing.T) {
+	q := newQuarry(t, rpctest.Options{})
+	q.chain.Mine(30)
+	lost := q.head()
+	q.found(lost, lost.Number, map[string]int64{login(1): 1})
+	q.chain.Mine(3 * searchRange)
+	b := q.head()
+	q.found(b, b.Number, map[string]int64{login(2): 1})
+	q.chain.Mine(matureDepth)
+	q.wrap = func(blocks Blocks) Blocks { return gap{blocks, lost.Number} }
+	for range 2 {
+		if err := q.pass(); err == nil || !strings.Contains(err.Error(), "missing trie node") {
+			t.Errorf("the pass says %v, want what the node has lost", err)
+		}
+	}
+	q.wantMiner(login(2), "balance", 4_950_000_000)
+	q.wrap = nil
+	q.mustPass()
+	q.wantMiner(login(1), "balance", 4_950_000_000)
+	q.audit()
 }
 
 // TestAnOrphanThatCameBackStaysAnOrphan: some of its shares may have been used.
