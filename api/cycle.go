@@ -383,6 +383,7 @@ func (c *collector) poolView(s *snapshot, o storage.Overview, now time.Time) poo
 		v.Settings.Depth, v.Settings.ImmatureDepth = o.Terms.Depth, o.Terms.ImmatureDepth
 	}
 	v.Settings.Interval = c.age()
+	v.Settings.HashrateWindow = int(c.cfg.HashrateWindow.Std() / time.Second)
 	if v.Settings.Ports == nil {
 		v.Settings.Ports = []Port{}
 	}

@@ -20,7 +20,7 @@ var described = map[string]struct {
 	view    any
 }{
 	"/api/stats":                         {summary: "The pool at a glance: hashrate, network, round, payouts, charts, settings.", view: poolView{}},
-	"/api/miners":                        {summary: "All miners with shares in the large window; with limit or offset a part of them, by hashrate.", paged: true, view: minersView{}},
+	"/api/miners":                        {summary: "All miners with shares in the large window; with limit or offset a part of them, by hashrate; with find (at most 42 letters) those whose address contains it, and how many they are.", paged: true, view: minersView{}},
 	"/api/blocks":                        {summary: "Candidates, immature and matured blocks, newest first; limit and offset are of the matured ones.", paged: true, view: blocksView{}},
 	"/api/payments":                      {summary: "Payments with their status, newest first.", paged: true, view: paymentsView{}},
 	"/api/finders":                       {summary: "Who found blocks, most blocks first.", view: findersView{}},

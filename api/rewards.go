@@ -153,7 +153,7 @@ func (r *rewards) of(login string) (list []rewardView, complete int64) {
 			continue
 		}
 		list = append(list, rewardView{Height: c.block.Height, Timestamp: c.block.Time, Hash: c.block.Hash, Amount: amount,
-			Share: sixDigits(ratio(int64(amount), int64(c.total))), Luck: sixDigits(ratio(c.block.Shares, c.block.Difficulty)), Kind: kindOf(c.block), Immature: c.pending})
+			Share: sixDigits(ratio(int64(amount), int64(c.total))), Luck: sixDigits(ratio(c.block.Shares, c.block.Difficulty)), Kind: kindOf(c.block), Immature: c.pending, UncleHeight: c.block.UncleHeight})
 	}
 	return list, r.complete
 }

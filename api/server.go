@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -224,20 +225,34 @@ const pageUsual = 100
 func (a *API) miners(w http.ResponseWriter, r *http.Request) int {
 	s := a.snap.Load()
 	p, asked, err := pageOf(r, pageUsual)
+	find := strings.ToLower(r.URL.Query().Get("find"))
 	switch {
 	case err != nil:
 		return fail(w, http.StatusBadRequest, "%v", err)
+	case len(find) > findMost:
+		return fail(w, http.StatusBadRequest, "find has %d bytes, want at most %d: a part of an address", len(find), findMost)
 	case s == nil:
 		return unready(w)
-	case !asked:
+	case !asked && find == "":
 		return s.miners.serve(w, r)
 	}
-	return a.cached(w, r, "M"+p.String(), 1, func(_ context.Context, s *snapshot) (*answer, error) { return s.minersPage(p, a.age) })
+	return a.cached(w, r, "M"+p.String()+"?"+find, 1, func(_ context.Context, s *snapshot) (*answer, error) { return s.minersPage(p, find, a.age) })
 }
 
-// minersPage makes a page of /api/miners.
-func (s *snapshot) minersPage(p page, age []string) (*answer, error) {
-	v := minersView{Now: s.pool.Now, Miners: map[string]minerView{}, Hashrate: s.pool.Hashrate, MinersTotal: len(s.list), List: cut(s.list, p)}
+// findMost is as long as an address.
+const findMost = 42
+
+// minersPage makes a page of /api/miners: of all, or of those whose login contains
+// what is looked for.
+func (s *snapshot) minersPage(p page, find string, age []string) (*answer, error) {
+	list := s.list
+	v := minersView{Now: s.pool.Now, Miners: map[string]minerView{}, Hashrate: s.pool.Hashrate, MinersTotal: len(s.list)}
+	if find != "" {
+		list = slices.DeleteFunc(slices.Clone(list), func(m listedMiner) bool { return !strings.Contains(strings.ToLower(m.Login), find) })
+		v.Found = new(int)
+		*v.Found = len(list)
+	}
+	v.List = cut(list, p)
 	for _, m := range v.List {
 		v.Miners[m.Login] = m.minerView
 	}

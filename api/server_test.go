@@ -709,3 +709,37 @@ func TestAMinerIsReadAtOneMoment(t *testing.T) {
 		}
 	}
 }
+
+// TestMinersAreFoundByAPartOfTheirAddress: in any letter case, page by page.
+func TestMinersAreFoundByAPartOfTheirAddress(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	read := func(path string, v any) { p.ok(json.Unmarshal(p.get(path).Body.Bytes(), v)) }
+	type answer struct {
+		Found *int
+		List  []struct{ Login string }
+	}
+	var all answer
+	read("/api/miners?limit=1000", &all)
+	if len(all.List) < 2 || all.Found != nil {
+		t.Fatalf("the books have %d miners, and found is %v", len(all.List), all.Found)
+	}
+	for _, m := range all.List {
+		var one answer
+		if read("/api/miners?find="+strings.ToUpper(m.Login[2:]), &one); one.Found == nil || *one.Found != 1 || len(one.List) != 1 || one.List[0].Login != m.Login {
+			t.Errorf("looking for %s finds %+v", m.Login, one)
+		}
+	}
+	var page answer
+	if read("/api/miners?find=0x&limit=1&offset=1", &page); page.Found == nil || *page.Found != len(all.List) || len(page.List) != 1 || page.List[0].Login != all.List[1].Login {
+		t.Errorf("the second of all is %+v", page)
+	}
+	var none answer
+	if read("/api/miners?find=zz", &none); none.Found == nil || *none.Found != 0 || len(none.List) != 0 {
+		t.Errorf("nobody is %+v", none)
+	}
+	if w := p.ask("GET", "/api/miners?find="+strings.Repeat("a", 43)); w.Code != http.StatusBadRequest {
+		t.Errorf("a search longer than an address: %d", w.Code)
+	}
+}

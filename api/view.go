@@ -93,7 +93,9 @@ type Settings struct {
 	Confirmations uint64  `json:"confirmations"` // blocks until a payment is final
 	FeeFromMiner  bool    `json:"feeFromMiner"`  // the network's fee comes off a payment
 	Interval      int     `json:"interval"`      // seconds between statistics
-	Ports         []Port  `json:"ports"`
+	// HashrateWindow is over how many seconds the current hashrate is.
+	HashrateWindow int    `json:"hashrateWindow"`
+	Ports          []Port `json:"ports"`
 	// Explorer's pages, with {} where the hash, the address or the height goes;
 	// empty for none.
 	ExplorerTx      string `json:"explorerTx"`
@@ -121,6 +123,7 @@ type minersView struct {
 	Hashrate    int64                `json:"hashrate"`
 	MinersTotal int                  `json:"minersTotal"`
 	List        []listedMiner        `json:"list,omitzero"`
+	Found       *int                 `json:"found,omitempty"` // how many logins contain what find asked for; list is a part of them
 }
 
 type minerView struct {
@@ -280,6 +283,9 @@ type rewardView struct {
 	Luck      float64      `json:"luck"`
 	Kind      string       `json:"kind"` // block or uncle
 	Immature  bool         `json:"immature"`
+	// UncleHeight is an uncle's own height, 0 of a block; Height is then the
+	// including block's.
+	UncleHeight uint64 `json:"uncleHeight"`
 }
 
 // errorView is every answer that is no success.
