@@ -69,7 +69,8 @@ lint:
 	$(BIN)/golangci-lint run ./...
 	for module in $(MODULES); do (cd build/$$module && ../bin/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
 
-prove: deps # all that the tests try in part
+prove: # all that the tests try in part
+	@build/install.sh redis-server
 	$(GO) run ./build/prove -doc docs/proof.md $(PROVE)
 
 bench: pool deps
