@@ -84,21 +84,6 @@ func TestRedisRestartedWithItsAppendOnlyFile(t *testing.T) {
 	g.count()
 }
 
-func TestRedisKilledWithATruncatedTail(t *testing.T) {
-	g := newGroup(t, storagetest.Start(t, storagetest.AOF(storagetest.Always)), startChain(t, "--block-interval", "150ms"))
-	p := g.pool()
-	g.until("payments are sent", p, func() bool { return g.redis.Do(t, "ZCARD", "eth:payments:all") == int64(3) })
-	// The pool goes on while Redis forgets its newest writes.
-	g.redis.TruncateAOF(6000)
-	g.redis.Restart()
-	g.until("everybody is paid", p, g.allPaid)
-	p.terminate(t)
-	received := g.chain.received()
-	for login, a := range g.due {
-		g.wantReceived(received, login, a)
-	}
-}
-
 func TestRedisRestoredFromAnOlderSnapshotPaysNobodyAgain(t *testing.T) {
 	g := newGroup(t, storagetest.Start(t), startChain(t, "--block-interval", "150ms"))
 	before := g.redis.Snapshot()
@@ -107,17 +92,6 @@ func TestRedisRestoredFromAnOlderSnapshotPaysNobodyAgain(t *testing.T) {
 	g.paysOnce()
 	g.more()
 	g.paysOnce()
-}
-
-func TestRedisRestoredWhileThePoolRuns(t *testing.T) {
-	g := newGroup(t, storagetest.Start(t), startChain(t, "--block-interval", "150ms"))
-	before := g.redis.Snapshot()
-	p := g.pool()
-	g.until("payments are sent", p, func() bool { return g.redis.Do(t, "ZCARD", "eth:payments:all") == int64(3) })
-	g.redis.Restore(before)
-	g.until("everybody is paid", p, g.allPaid)
-	p.terminate(t)
-	g.count()
 }
 
 func TestANodeThatLosesItsMempoolAndItsBlocks(t *testing.T) {

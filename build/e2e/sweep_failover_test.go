@@ -36,7 +36,7 @@ func newPair(s *stage) *pair {
 	for i := range p.servers {
 		p.join(i)
 		p.proxies[i] = fault.Redis(s.t, p.servers[i].Addr())
-		s.side("redis", p.proxies[i], p.usual)
+		s.side("redis", p.proxies[i], func(m fault.Message) fault.Action { return p.usual(i, m) })
 	}
 	p.follow()
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(s.t))
@@ -156,8 +156,9 @@ func (p *pair) begin() {
 	}
 }
 
-func (p *pair) usual(m fault.Message) fault.Action {
-	if m.N != p.cutAt {
+// usual cuts the replica off at its message to the master.
+func (p *pair) usual(server int, m fault.Message) fault.Action {
+	if server != p.master || m.N != p.cutAt {
 		return fault.Pass
 	}
 	return fault.Pass.Do(func() {

@@ -282,7 +282,7 @@ func TestSweepOfLostHosts(t *testing.T) {
 
 // TestSweepOfRivals has several processes of the real binary pay the same miners.
 func TestSweepOfRivals(t *testing.T) {
-	const here, elsewhere = "", "elsewhere"
+	const elsewhere = "elsewhere"
 	for _, tc := range []struct {
 		name   string
 		others func() []*rival

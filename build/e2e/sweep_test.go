@@ -236,7 +236,7 @@ type sweeping struct {
 }
 
 // crowded is how far apart points are in a crowd, where chance moves them anyway.
-const crowded = 4
+const crowded = 3
 
 // all tries every point, or some of as many as an undisturbed life has.
 func (w *sweeping) all(messages int) {
@@ -302,13 +302,13 @@ func (w *sweeping) try(n int) (hit bool) {
 // begins makes everything as it is before a life that goes wrong at its n-th message.
 func (w *sweeping) begins(n int) {
 	w.point, w.first, w.release, w.lives, w.person = n, w.mishap.clock, make(chan struct{}), nil, ""
-	w.play.begin()
+	w.begin()
 }
 
 // live is one life to its end.
 func (w *sweeping) live(a *aim) verdict {
 	w.mu.Lock()
-	w.play.start()
+	w.start()
 	w.mu.Unlock()
 	rests, early := w.wait(a)
 	if w.take(nil); rests && wasHit(a) {
@@ -317,7 +317,7 @@ func (w *sweeping) live(a *aim) verdict {
 	}
 	_ = w.pool.cmd.Process.Signal(syscall.SIGCONT) // it may be stopped
 	w.pool.terminate(w.t)
-	v := w.play.verdict()
+	v := w.verdict()
 	if !rests {
 		v.lost++
 		v.add("it is not at rest after %s", patience)
@@ -349,12 +349,12 @@ func (s *stage) take(a *aim) {
 func (w *sweeping) wait(a *aim) (rests bool, early string) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		w.mu.Lock()
-		rests = w.play.rest()
+		rests = w.rest()
 		if !rests && w.pool.ended() {
 			if !wasHit(a) && !w.crowd {
 				early = w.pool.out.String()
 			}
-			w.play.start()
+			w.start()
 		}
 		w.mu.Unlock()
 		if rests || early != "" {

@@ -237,7 +237,25 @@ func TestSweepOfUnlocker(t *testing.T) {
 	sweep(t, "unlocker", u,
 		trouble{"redis", slices.Concat([]mishap{killed, cut}, u.keeps.losses(), jumps)},
 		trouble{"node", slices.Concat([]mishap{killed, cut, nodeRestarted}, jumps)})
+	t.Run("failover", func(t *testing.T) {
+		u.under(t)
+		sweep(t, "unlocker", &unlockingPair{u, newPair(u.stage)}, trouble{"redis", []mishap{died}})
+	})
 }
+
+// unlockingPair is unlocking with a pair.
+type unlockingPair struct {
+	*unlocking
+	pair *pair
+}
+
+func (u *unlockingPair) begin() {
+	u.pair.heal()
+	u.unlocking.begin()
+	u.pair.begin()
+}
+
+func (u *unlockingPair) rest() bool { return u.pair.here() && u.unlocking.rest() }
 
 // sealer mines as programs outside the node do, block by block.
 type sealer struct {

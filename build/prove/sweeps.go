@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/figure"
@@ -29,11 +30,12 @@ func sweeps(ctx context.Context, out io.Writer, pattern string) (all []figure.Sw
 	if err != nil {
 		return nil, false, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // of no use to anybody
 	path := filepath.Join(dir, "figures")
 	cmd := exec.CommandContext(ctx, "go", "test", "./build/e2e", "-count", "1", "-timeout", "4h", "-parallel", fmt.Sprint(abreast),
 		"-run", pattern, "-every", "-figures", path)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // which goes on to its child
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that the tests are interrupted, too
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
 	cmd.Stdout, cmd.Stderr = out, out
 	done, told := make(chan struct{}), make(chan struct{})
