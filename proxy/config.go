@@ -41,7 +41,7 @@ type StratumConfig struct {
 	Enabled  bool          `json:"enabled"`
 	Listen   string        `json:"listen"`   // HOST:PORT
 	Timeout  util.Duration `json:"timeout"`  // without a line from the miner
-	MaxConn  int           `json:"maxConn"`  // connections at once
+	MaxConn  int           `json:"maxConn"`  // connections at once, those of getwork over HTTP included
 	TLS      bool          `json:"tls"`      // with the two files below, PEM
 	CertFile string        `json:"certFile"` // relative to the working directory, as in open-etc-pool-friends
 	KeyFile  string        `json:"keyFile"`
@@ -190,11 +190,11 @@ func (v *VarDiffConfig) check(f *util.Faults, key string) {
 }
 
 func (c StratumConfig) check(f *util.Faults) {
+	f.Unless(c.MaxConn >= 1, "proxy.stratum.maxConn", "is %d, want at least 1", c.MaxConn)
 	if !c.Enabled {
 		return
 	}
 	f.Check("proxy.stratum.listen", util.CheckHostPort(c.Listen))
-	f.Unless(c.MaxConn >= 1, "proxy.stratum.maxConn", "is %d, want at least 1", c.MaxConn)
 	security := c.TLS
 	for i, p := range c.Ports {
 		at := fmt.Sprintf("proxy.stratum.ports[%d]", i)

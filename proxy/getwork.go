@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -132,8 +133,40 @@ func (p *Proxy) serveGetwork(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	p.log.Info("miners may ask for work over HTTP", "listen", l.Addr().String())
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(limited{l, p}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// limited turns connections away that are above proxy.stratum.maxConn, those to
+// the ports of stratum included.
+type limited struct {
+	net.Listener
+	proxy *Proxy
+}
+
+func (l limited) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.proxy.sessions.reserve(l.proxy.cfg.Stratum.MaxConn) {
+			return placed{conn, sync.OnceFunc(l.proxy.sessions.release)}, nil
+		}
+		l.proxy.refused.Add(1)
+		conn.Close()
+	}
+}
+
+// placed is a connection that gives its place back when it is closed.
+type placed struct {
+	net.Conn
+	release func()
+}
+
+func (c placed) Close() error {
+	c.release()
+	return c.Conn.Close()
 }

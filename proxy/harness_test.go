@@ -205,6 +205,13 @@ func (p *pool) start() *pool {
 	return p
 }
 
+// openConnections are those that hold a place.
+func (p *pool) openConnections() int {
+	p.sessions.mu.Lock()
+	defer p.sessions.mu.Unlock()
+	return p.sessions.open
+}
+
 // until waits for something that has to come true; the limit of the test run is
 // its only limit.
 func (p *pool) until(_ string, ok func() bool) {

@@ -213,11 +213,11 @@ func (p *Proxy) report(ctx context.Context) {
 	}
 }
 
-// shares counts them by what became of them.
+// shares counts them by what became of them, and who could not send any.
 func (p *Proxy) shares() string {
 	text := ""
 	for v := range verdicts {
 		text += fmt.Sprintf("%d %s, ", p.tally[v].Load(), v)
 	}
-	return text + fmt.Sprintf("%d malformed", p.malformedShares.Load())
+	return text + fmt.Sprintf("%d malformed; %d connections refused", p.malformedShares.Load(), p.refused.Load())
 }

@@ -2,13 +2,11 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -55,7 +53,11 @@ func TestTLSOnThePlainPortIsSaid(t *testing.T) {
 		conn.Close()
 		t.Fatal("TLS on the plain port")
 	}
-	p.until("it is said", func() bool { return strings.Contains(p.logs.String(), "a miner speaks TLS on a port without TLS") })
+	p.until("the connection is over", func() bool { return p.openConnections() == 0 })
+	logs := p.logs.String()
+	if said := strings.Count(logs, "a miner speaks TLS on a port without TLS"); said != 1 || strings.Count(logs, "level=WARN") != 1 || strings.Contains(logs, "connection closed") {
+		t.Errorf("it is said %d times:\n%s", said, logs)
+	}
 }
 
 // One byte now and then is no sign of life.
@@ -120,11 +122,7 @@ func TestAConnectionThatComesAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	p.until("it is accepted", func() bool {
-		p.sessions.mu.Lock()
-		defer p.sessions.mu.Unlock()
-		return p.sessions.open == 1
-	})
+	p.until("it is accepted", func() bool { return p.openConnections() == 1 })
 	go func() {
 		p.until("the pool stops", p.stopping.Load)
 		_, _ = io.WriteString(conn, "PROXY TCP4 1.2.3.4 127.0.0.1 5555 8008\r\n") // it may be closed
@@ -152,6 +150,28 @@ func TestConnectionsAboveTheLimitAreRefused(t *testing.T) {
 		_, err = bufio.NewReader(conn).ReadString('\n')
 		return err == nil
 	})
+}
+
+// Whoever only connects to the port of getwork takes no more places than there are.
+func TestGetworkConnectionsAboveTheLimitAreRefused(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.MaxConn = 2
+	p.start()
+	port := p.Addrs()[0]
+	a, b := dial(t, port), p.dial()
+	p.until("both are there", func() bool { return p.openConnections() == 2 })
+	dial(t, port).closed()
+	p.dial().closed()
+	b.conn.Close()
+	p.until("there is room", func() bool { return p.openConnections() == 1 })
+	c := dial(t, port)
+	c.send("POST /" + alice + " HTTP/1.1\r\nHost: pool\r\nContent-Length: 31\r\n\r\n" + `{"id":1,"method":"eth_getWork"}`)
+	if got := c.read(); got != "HTTP/1.1 200 OK\r" {
+		t.Errorf("then %q", got)
+	}
+	a.conn.Close()
+	c.conn.Close()
+	p.until("all places are free", func() bool { return p.openConnections() == 0 })
 }
 
 // certificate writes a throw-away certificate of this host.
@@ -292,48 +312,4 @@ func TestGetworkOverHTTP(t *testing.T) {
 	if p.policy.records["10.9.8.7"] == nil || p.policy.records["1.1.1.1"] != nil {
 		t.Error("the last hop is not taken for the miner's address")
 	}
-}
-
-// FuzzLines sends lines of any dialect. Whatever they are, the pool answers in
-// JSON or closes the connection.
-func FuzzLines(f *testing.F) {
-	for _, seed := range []string{
-		`{"id":1,"method":"mining.hello","params":{"proto":"EthereumStratum/2.0.0"}}`,
-		`{"id":1,"method":"mining.subscribe","params":["m","EthereumStratum/1.0.0"]}`,
-		`{"id":2,"method":"mining.authorize","params":["` + alice + `.rig","x"]}`,
-		`{"id":3,"method":"mining.submit","params":["` + alice + `.rig","1","00112233445566"]}`,
-		`{"id":3,"method":"mining.submit","params":["1","001122334455","w-0"]}`,
-		`{"id":"x","worker":"rig","method":"eth_submitLogin","params":["` + alice + `"]}`,
-		`{"id":5,"method":"eth_submitWork","params":["0x0011223344556677","0x` + strings.Repeat("0", 64) + `","0x` + strings.Repeat("1", 64) + `"]}`,
-		`{"id":6,"method":"eth_getWork","params":null}`, `{"method":"mining.bye"}`, `[]`, `null`, `{"id":{},"method":7}`, "\x16\x03\x01",
-	} {
-		f.Add(seed, `{"id":9,"method":"eth_submitHashrate"}`)
-	}
-	p := newPool(f, 1)
-	p.start()
-	f.Fuzz(func(t *testing.T, first, second string) {
-		miner, pool := net.Pipe()
-		s := &session{proxy: p.Proxy, conn: pool, ip: "fuzz", difficulty: impossible, before: impossible}
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			defer pool.Close()
-			_ = s.serve(context.Background())
-			if s.extranonce != nil {
-				p.extranonces.put(*s.extranonce)
-			}
-		}()
-		go func() {
-			_, _ = io.WriteString(miner, first+"\n"+second+"\n")
-			_ = miner.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		}()
-		in := bufio.NewScanner(miner)
-		for in.Scan() {
-			if !json.Valid(in.Bytes()) {
-				t.Errorf("answered %q", in.Text())
-			}
-		}
-		miner.Close()
-		<-ended
-	})
 }
