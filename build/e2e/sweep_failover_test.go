@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,25 +39,26 @@ func newPair(s *stage) *pair {
 		p.proxies[i] = fault.Redis(s.t, p.servers[i].Addr())
 		s.side("redis", p.proxies[i], func(m fault.Message) fault.Action { return p.usual(i, m) })
 	}
-	p.follow()
+	// A Sentinel asks a master for its replicas when it first sees it, and then every
+	// ten seconds.
+	p.follow(0)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(s.t))
 	p.startSentinel(addr)
 	p.sentinel = redis.NewSentinelClient(&redis.Options{Addr: addr, MaxRetries: -1})
 	s.t.Cleanup(func() { p.sentinel.Close() })
-	s.until("the Sentinel knows both", s.chain.proc, func() bool { return p.ready() })
+	p.heal()
 
 	front := fault.Redis(s.t, addr)
 	front.Every(func(m fault.Message) fault.Action {
 		if len(m.Args) < 2 || !strings.EqualFold(m.Args[1], "get-master-addr-by-name") {
 			return fault.Pass
 		}
-		for i := range p.servers {
-			if p.servers[i].Addr() == p.named() {
-				host, port, _ := net.SplitHostPort(p.proxies[i].Addr())
-				return fault.Reply(fmt.Appendf(nil, "*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(host), host, len(port), port))
-			}
+		master := p.named()
+		if master < 0 {
+			return fault.Drop
 		}
-		return fault.Drop
+		host, port, _ := net.SplitHostPort(p.proxies[master].Addr())
+		return fault.Reply(fmt.Appendf(nil, "*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(host), host, len(port), port))
 	})
 	s.redisSection = map[string]any{"mode": "sentinel", "masterName": masterName, "sentinelAddrs": []string{front.Addr()}}
 	return p
@@ -69,25 +71,13 @@ func (p *pair) join(i int) {
 	p.servers[i].Do(p.t, "CONFIG", "SET", "masteruser", replicaUser, "masterauth", replicaPassword, "repl-diskless-sync-delay", 0)
 }
 
-// follow makes the server that is not the master its replica, and waits until it
-// has all.
-func (p *pair) follow() {
-	p.t.Helper()
-	master, replica := p.servers[p.master], p.servers[1-p.master]
-	host, port, _ := net.SplitHostPort(master.Addr())
-	replica.Do(p.t, "REPLICAOF", host, port)
-	p.until("the replica follows", p.chain.proc, func() bool {
-		return strings.Contains(replica.Do(p.t, "INFO", "replication").(string), "master_link_status:up")
-	})
-}
-
 func (p *pair) startSentinel(addr string) {
 	p.t.Helper()
 	_, port, _ := net.SplitHostPort(addr)
 	host, master, _ := net.SplitHostPort(p.servers[0].Addr())
 	dir := p.t.TempDir()
 	conf := filepath.Join(dir, "sentinel.conf")
-	text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %q\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %s 300\nsentinel failover-timeout %s 1000\n",
+	text := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %q\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %s 1000\nsentinel failover-timeout %s 1000\n",
 		port, dir, masterName, host, master, masterName, masterName)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)
@@ -95,15 +85,15 @@ func (p *pair) startSentinel(addr string) {
 	start(p.t, exec.Command("redis-server", conf, "--sentinel"))
 }
 
-// named is who the Sentinel says is the master.
-func (p *pair) named() string {
+// named is which of the two the Sentinel says is the master; -1 while it says nothing.
+func (p *pair) named() int {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	addr, err := p.sentinel.GetMasterAddrByName(ctx, masterName).Result()
 	if err != nil || len(addr) != 2 {
-		return ""
+		return -1
 	}
-	return net.JoinHostPort(addr[0], addr[1])
+	return slices.IndexFunc(p.servers[:], func(s *storagetest.Server) bool { return s.Addr() == net.JoinHostPort(addr[0], addr[1]) })
 }
 
 // ready says whether the Sentinel sees a master in health and a replica that could
@@ -127,28 +117,41 @@ func (p *pair) ready() bool {
 	return false
 }
 
-// heal makes the server that died the replica of the one that is the master now.
+// heal starts the server that died and makes the one that is not the master the
+// other's replica, until the Sentinel sees both in health.
 func (p *pair) heal() {
 	p.t.Helper()
-	for i := range p.servers {
-		if p.servers[i].Pid() == 0 {
-			p.servers[i].Restart()
-		}
-		if p.named() == p.servers[i].Addr() {
-			p.master = i
+	for i, s := range p.servers {
+		if s.Pid() == 0 {
+			s.Restart()
 		}
 		p.join(i)
 	}
+	following := -1 // a Sentinel that was kept waiting may change its mind
+	p.until("the Sentinel sees both in health", p.chain.proc, func() bool {
+		if master := p.named(); master >= 0 && master != following {
+			following, p.master = master, master
+			p.follow(master)
+		}
+		return following >= 0 && p.ready() &&
+			strings.Contains(p.servers[1-following].Do(p.t, "INFO", "replication").(string), "master_link_status:up")
+	})
 	p.redis, p.sides["redis"] = p.servers[p.master], p.proxies[p.master]
-	p.follow()
-	p.until("the Sentinel sees both", p.chain.proc, p.ready)
+}
+
+// follow makes one server the master and the other its replica.
+func (p *pair) follow(master int) {
+	p.t.Helper()
+	p.servers[master].Do(p.t, "REPLICAOF", "NO", "ONE")
+	host, port, _ := net.SplitHostPort(p.servers[master].Addr())
+	p.servers[1-master].Do(p.t, "REPLICAOF", host, port)
 }
 
 // begin is called when the books are as they are before a life: the replica has
 // them. It is going to be cut off some messages before the master dies.
 func (p *pair) begin() {
 	p.t.Helper()
-	p.redis.Do(p.t, "WAIT", 1, patience.Milliseconds())
+	p.until("the replica has all", p.chain.proc, func() bool { return p.redis.Do(p.t, "WAIT", 1, 200) == int64(1) })
 	p.cutAt = 0
 	if p.point > 0 {
 		lag := []int{p.point, 1, 4, 16}[p.point%4]
@@ -169,13 +172,12 @@ func (p *pair) usual(server int, m fault.Message) fault.Action {
 
 // here says whether there is a master, and takes the new one for it.
 func (p *pair) here() bool {
-	for i := range p.servers {
-		if p.servers[i].Addr() == p.named() && p.servers[i].Pid() != 0 {
-			p.redis = p.servers[i]
-			return strings.Contains(p.redis.Do(p.t, "INFO", "replication").(string), "role:master")
-		}
+	master := p.named()
+	if master < 0 || p.servers[master].Pid() == 0 {
+		return false
 	}
-	return false
+	p.redis = p.servers[master]
+	return strings.Contains(p.redis.Do(p.t, "INFO", "replication").(string), "role:master")
 }
 
 // died is the death of the master, whose last writes the replica does not have.
