@@ -46,7 +46,7 @@ const (
 	exitError       = 1 // something failed; the log says what
 	exitUsage       = 2 // wrong command line or configuration
 	exitHalted      = 3 // payouts are halted; nothing was lost, the reason is said
-	exitPartly      = 4 // some who were due could not be paid
+	exitPartly      = 4 // some who were due could not be paid, or the audit could not look at everything
 	exitInterrupted = 5 // ended by a signal before the session was done
 )
 
@@ -187,7 +187,7 @@ func status(ctx context.Context, log *slog.Logger, src *util.Source, err error) 
 func serve(ctx context.Context, a *app) error {
 	var modules []func(context.Context, *storage.DB) error
 	if a.cfg.Payouts.Enabled {
-		modules = append(modules, a.runPayouts)
+		modules = append(modules, a.runPayouts, a.runAudit)
 	}
 	if a.cfg.Proxy.Enabled {
 		modules = append(modules, a.runProxy)

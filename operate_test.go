@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,15 +18,17 @@ import (
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/notify"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage/storagetest"
 )
 
 // desk is an operator's: a Redis with one miner, a node, and a configuration.
 type desk struct {
-	t     *testing.T
-	redis *storagetest.Server
-	chain *rpctest.Chain
-	path  string
+	t       *testing.T
+	redis   *storagetest.Server
+	chain   *rpctest.Chain
+	path    string
+	journal string
 }
 
 const somebody = "0x00000000000000000000000000000000000abc01"
@@ -44,8 +47,9 @@ func newDesk(t *testing.T) *desk {
 	node.Unlock(key)
 	d.redis.Do(t, "HSET", "etc:miners:"+somebody, "balance", 2_000_000_000, "lastShare", 1_700_000_000)
 	d.redis.Do(t, "HSET", "etc:finances", "balance", 2_000_000_000)
+	d.journal = filepath.Join(t.TempDir(), "journal")
 	d.path = write(t, fmt.Sprintf(`{"coin": "etc", "redis": {"endpoint": %q}, "payouts": {"enabled": true, "address": %q, "daemon": %q, "requirePeers": 0, "journal": %q}}`,
-		d.redis.Addr(), account, node.URL, filepath.Join(t.TempDir(), "journal")))
+		d.redis.Addr(), account, node.URL, d.journal))
 	return d
 }
 
@@ -170,19 +174,7 @@ func TestAHookIsToldWhatPayoutsDo(t *testing.T) {
 	if e := hears("halt-payouts_paused-"); !e.Over {
 		t.Errorf("told %+v, want it over", e)
 	}
-	paid := make(chan struct{})
-	go func() { // the session waits until its payment is final
-		defer close(paid)
-		d.says(exitOK, "", "run")
-	}()
-	for waiting := true; waiting; {
-		select {
-		case <-paid:
-			waiting = false
-		case <-time.After(10 * time.Millisecond):
-			d.chain.Mine(1)
-		}
-	}
+	d.pay()
 	if e := hears("session-"); e.Session == nil || e.Session.Paid != 1 || e.Session.Amount != 2_000_000_000 {
 		t.Errorf("told %+v", e)
 	}
@@ -200,6 +192,50 @@ func TestABonusIsAccepted(t *testing.T) {
 	d.says(exitOK, "2000000000 Shannon is written down", "accept", somebody, "--yes", "--reason=a prize")
 	d.says(exitOK, "the books add up", "audit")
 	d.says(exitError, "finds nothing wrong", "accept", somebody, "--yes")
+}
+
+// TestTheAuditTellsMonitoringWhatItSaw: by its exit status, and to status.
+func TestTheAuditTellsMonitoringWhatItSaw(t *testing.T) {
+	d := newDesk(t)
+	d.says(exitOK, "payouts have not begun", "audit")
+	d.chain.Mine(130) // the default of confirmations is 120
+	d.pay()
+	d.says(exitOK, "looked at: redis, journal, chain\nthe books add up\n", "audit", "--full")
+	d.says(exitOK, "0 findings, looked at redis, journal, chain", "status")
+	d.redis.Do(t, "HINCRBY", "etc:finances", "paid", 1)
+	d.says(exitError, "WRONG etc:finances", "audit")
+	var status statusView
+	if d.decodes(&status, "status", "--json"); status.Findings != 1 || len(status.AuditLooked) != 3 {
+		t.Errorf("status %+v", status)
+	}
+	d.redis.Do(t, "HINCRBY", "etc:finances", "paid", -1)
+	if err := os.Rename(d.journal, d.journal+".away"); err != nil {
+		t.Fatal(err)
+	}
+	d.says(exitPartly, "NOT looked at: journal\nthe books add up as far as was looked\n", "audit")
+	var report storage.Report
+	if _, text := say(t, d.path, "audit", "--json"); json.NewDecoder(strings.NewReader(text)).Decode(&report) != nil || len(report.Missed) != 1 || len(report.Findings) != 0 {
+		t.Errorf("report %+v", report)
+	}
+	d.says(exitUsage, "plan takes no --full", "plan", "--full")
+}
+
+// pay holds a session, in which a block is mined whenever it waits.
+func (d *desk) pay() {
+	d.t.Helper()
+	paid := make(chan struct{})
+	go func() { // the session waits until its payment is in a block
+		defer close(paid)
+		d.says(exitOK, "", "run")
+	}()
+	for {
+		select {
+		case <-paid:
+			return
+		case <-time.After(10 * time.Millisecond):
+			d.chain.Mine(1)
+		}
+	}
 }
 
 func TestPaymentsAreExported(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
@@ -120,6 +121,7 @@ type statusView struct {
 	Session     sessionView       `json:"session"`
 	AuditTime   int64             `json:"auditTime"`
 	Findings    int               `json:"auditFindings"`
+	AuditLooked []string          `json:"auditLooked"` // redis, journal, chain
 	Balance     util.Shannon      `json:"balance"`
 	Pending     util.Shannon      `json:"pending"`
 	Paid        util.Shannon      `json:"paid"`
@@ -142,7 +144,7 @@ type sessionView struct {
 func statusOf(s payouts.Status) statusView {
 	m := s.Meta
 	v := statusView{Lock: s.Lock, Halt: m.Halt, Paused: m.Paused, ChainID: m.ChainID, FirstNonce: m.FirstNonce, NextNonce: m.NextNonce,
-		Heartbeat: m.Heartbeat, NextSession: m.NextSession, Session: sessionView(m.Session), AuditTime: m.AuditTime, Findings: m.AuditFindings,
+		Heartbeat: m.Heartbeat, NextSession: m.NextSession, Session: sessionView(m.Session), AuditTime: m.AuditTime, Findings: m.AuditFindings, AuditLooked: strings.Fields(m.AuditLooked),
 		Balance: s.Totals.Balance, Pending: s.Totals.Pending, Paid: s.Totals.Paid,
 		InFlight: []openPayment{}, PendingRows: []string{}, Holds: sortedHolds(s.Holds), Rejects: s.Rejects, SetAside: texts(s.Bad)}
 	if m.ChainID != 0 {

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
 // Monitor serves /metrics, /healthz and /readyz on a listener of its own, which
@@ -145,6 +147,15 @@ func newMetrics(a *API, to prometheus.Registerer) *metrics {
 	gauge("pool_session_due", "Miners due in the present or last session.", func(s *snapshot) float64 { return float64(s.pool.Payouts.Session.Due) })
 	gauge("pool_session_paid", "Miners paid in the present or last session.", func(s *snapshot) float64 { return float64(s.pool.Payouts.Session.Paid) })
 	gauge("pool_audit_findings", "Rows that the last audit found wrong.", func(s *snapshot) float64 { return float64(s.meta.AuditFindings) })
+	gauge("pool_audit_time_seconds", "Unix time of the last audit, 0 while there was none.", func(s *snapshot) float64 { return float64(s.meta.AuditTime) })
+	for _, part := range []string{storage.LookedJournal, storage.LookedChain} {
+		gauge("pool_audit_"+part, "1 when the last audit looked at the "+part+".", func(s *snapshot) float64 {
+			if lookedAt(s.meta, part) {
+				return 1
+			}
+			return 0
+		})
+	}
 	gauge("pool_statistics_time_seconds", "Unix time of the statistics.", func(s *snapshot) float64 { return float64(s.now) })
 	gauge("pool_api_listeners", "Clients of /api/events.", func(*snapshot) float64 { return float64(a.hub.size()) })
 	gauge("pool_api_cache_bytes", "Memory of answers about accounts.", func(*snapshot) float64 { _, bytes := a.cache.stats(); return float64(bytes) })

@@ -79,6 +79,8 @@ type auditView struct {
 	Time     int64 `json:"time"`
 	Clean    bool  `json:"clean"`
 	Findings int   `json:"findings"`
+	Journal  bool  `json:"journal"` // it looked at the journal
+	Chain    bool  `json:"chain"`   // and at the chain
 }
 
 // Settings are what pages need to know and the configuration says.

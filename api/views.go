@@ -304,9 +304,15 @@ func payoutsOf(m storage.Meta, o storage.Overview, threshold util.Shannon, now i
 		v.Reason = s.Result
 	}
 	if m.AuditTime > 0 {
-		v.Audit = &auditView{Time: m.AuditTime, Clean: m.AuditFindings == 0, Findings: m.AuditFindings}
+		v.Audit = &auditView{Time: m.AuditTime, Clean: m.AuditFindings == 0, Findings: m.AuditFindings,
+			Journal: lookedAt(m, storage.LookedJournal), Chain: lookedAt(m, storage.LookedChain)}
 	}
 	return v
+}
+
+// lookedAt says whether the last audit looked at a part of the books.
+func lookedAt(m storage.Meta, part string) bool {
+	return slices.Contains(strings.Fields(m.AuditLooked), part)
 }
 
 // network computes the network's hashrate from the mean time between blocks.

@@ -71,8 +71,8 @@ func TestHowPayoutsAreDoing(t *testing.T) {
 			}
 		})
 	}
-	v := payoutsOf(with(func(m *storage.Meta) { m.AuditTime, m.AuditFindings = 9, 2 }), storage.Overview{}, 1, now)
-	if v.Audit == nil || *v.Audit != (auditView{Time: 9, Clean: false, Findings: 2}) {
+	v := payoutsOf(with(func(m *storage.Meta) { m.AuditTime, m.AuditFindings, m.AuditLooked = 9, 2, "redis chain" }), storage.Overview{}, 1, now)
+	if v.Audit == nil || *v.Audit != (auditView{Time: 9, Clean: false, Findings: 2, Chain: true}) {
 		t.Errorf("audit is %+v", v.Audit)
 	}
 	for lock, reason := range map[string]string{"0xabc:500000000": "locked", storage.LockPrefix + "host=a pid=1": ""} {

@@ -106,7 +106,7 @@ func world(p *pool) {
 	p.ok(l.Hold(ctx, held, "its pending row was removed by hand"))
 	p.ok(l.Reject(ctx, bob, "the contract reverts"),
 		l.Note(ctx, "heartbeat", now-5, "nextSession", now+3600, "threshold", 500_000_000, "wallet", 5_000_000_000, "confirmations", 120,
-			"auditTime", now-7200, "auditFindings", 0, "sessionStarted", now-100, "sessionDue", 4, "sessionPaid", 1, "sessionAmount", 600_000_000, "sessionEnded", "", "sessionResult", ""))
+			"auditTime", now-7200, "auditFindings", 0, "auditLooked", "redis journal chain", "sessionStarted", now-100, "sessionDue", 4, "sessionPaid", 1, "sessionAmount", 600_000_000, "sessionEnded", "", "sessionResult", ""))
 
 	for i := range int64(3) {
 		at := now - 600*(3-i)

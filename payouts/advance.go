@@ -323,6 +323,7 @@ func (t *turn) adopt(ctx context.Context, p *storage.Payment, tx common.Hash,
 	}
 	p.Hash = tx
 	delete(t.strangers, p.ID) // it may have been this one
+	delete(t.ours, p.ID)      // its nonce may be another's
 	held, err := t.heldAmount(ctx, p)
 	if err != nil {
 		return err

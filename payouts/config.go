@@ -59,6 +59,7 @@ type Config struct {
 	AutoResolve   bool          `json:"autoResolve"`   // credit back by itself what provably never left
 	TxType        string        `json:"txType"`        // auto, legacy or dynamic
 	PollInterval  util.Duration `json:"pollInterval"`  // between looks at the chain while payments are open
+	AuditSchedule string        `json:"auditSchedule"` // when the books are audited, as Schedule; empty is never
 	Signer        SignerConfig  `json:"signer"`
 
 	// Limits against what nobody foresaw; 0 is none.
@@ -105,6 +106,7 @@ func DefaultConfig() Config {
 		AutoResolve:   true,
 		TxType:        TxAuto,
 		PollInterval:  util.Duration(3 * time.Second),
+		AuditSchedule: "@daily",
 		Signer: SignerConfig{
 			Type:    SignerNode,
 			Method:  "account_signTransaction",
@@ -131,10 +133,21 @@ func (c Config) Sessions() (cron.Schedule, error) {
 	if c.Schedule == "" {
 		return cron.Every(c.Interval.Std()), nil
 	}
-	if strings.Contains(c.Schedule, "TZ=") {
+	return c.times(c.Schedule)
+}
+
+// Audits tells when the books are audited; nil is never.
+func (c Config) Audits() (cron.Schedule, error) {
+	if c.AuditSchedule == "" {
+		return nil, nil
+	}
+	return c.times(c.AuditSchedule)
+}
+
+func (c Config) times(spec string) (cron.Schedule, error) {
+	if strings.Contains(spec, "TZ=") {
 		return nil, errors.New("the time zone belongs into payouts.timeZone")
 	}
-	spec := c.Schedule
 	if c.TimeZone != "" {
 		spec = "CRON_TZ=" + c.TimeZone + " " + spec
 	}
@@ -193,6 +206,8 @@ func (c Config) checkSchedule(f *util.Faults) {
 	}
 	_, err := c.Sessions()
 	f.Unless(err == nil, "payouts.schedule", `is %q, want five cron fields such as "0 */2 * * *" or "@every 2h": %v`, c.Schedule, err)
+	_, err = c.Audits()
+	f.Unless(err == nil, "payouts.auditSchedule", `is %q, want five cron fields such as "30 4 * * *", "@daily", or nothing for never: %v`, c.AuditSchedule, err)
 }
 
 func (s SignerConfig) check(f *util.Faults) {

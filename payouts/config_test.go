@@ -46,6 +46,8 @@ func TestConfigValidate(t *testing.T) {
 		{"a schedule has a zone", func(c *Config) { c.Schedule, c.TimeZone = "@daily", "Europe/Berlin" }, ""},
 		{"that exists", func(c *Config) { c.TimeZone = "Europe/Atlantis" }, `payouts.timeZone is "Europe/Atlantis"`},
 		{"and is written in its own key", func(c *Config) { c.Schedule = "TZ=0" }, "the time zone belongs into payouts.timeZone"},
+		{"the books need not be audited by themselves", func(c *Config) { c.AuditSchedule = "" }, ""},
+		{"when they are is cron as well", func(c *Config) { c.AuditSchedule = "nightly" }, `payouts.auditSchedule is "nightly", want five cron fields`},
 		{"one payment at a time", func(c *Config) { c.Window = 1 }, ""},
 		{"not none", func(c *Config) { c.Window = 0 }, "payouts.window is 0, want 1 to 4096"},
 		{"nor too many", func(c *Config) { c.Window = 4097 }, "payouts.window is 4097"},

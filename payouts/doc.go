@@ -26,6 +26,8 @@
 //   - fees.go    prices, gas, and which recipients are contracts
 //   - resolve.go RESOLVE_PAYOUT=1, rows of older pools, payments made by hand
 //   - plan.go    what a session would pay, and what blocks whom
+//   - audit.go   Auditor: Redis, journal (audit_journal.go) and chain (audit_chain.go)
+//     held against each other, beside whoever pays
 //
 // Beside the payer stands its sibling, the unlocker, which fills the balances:
 // unlocker.go finds our blocks and credits them, reward.go says what they earned

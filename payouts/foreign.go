@@ -36,7 +36,7 @@ func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction,
 		}
 		delete(t.located, nonce)
 	}
-	low, high, err := t.bracket(ctx, nonce, low)
+	low, high, err := bracket(ctx, t.chain, t.account, nonce, low, t.view.Head.Number)
 	if err != nil {
 		return nil, nil, fmt.Errorf("search the transaction with nonce %d: %w", nonce, err)
 	}
@@ -71,11 +71,13 @@ func (t *turn) locate(ctx context.Context, nonce, low uint64) (*rpc.Transaction,
 }
 
 // bracket narrows down in which blocks a nonce was used, as far as the node keeps
-// old state: back from the head in steps that double, then by halves.
-func (t *turn) bracket(ctx context.Context, nonce, low uint64) (lo, hi uint64, err error) {
-	lo, hi = low, t.view.Head.Number
+// old state: back from high in steps that double, then by halves.
+func bracket(ctx context.Context, chain interface {
+	NonceAt(ctx context.Context, account common.Address, block uint64) (uint64, error)
+}, account common.Address, nonce, low, high uint64) (lo, hi uint64, err error) {
+	lo, hi = low, high
 	after := func(block uint64) (used, known bool, err error) {
-		n, err := t.chain.NonceAt(ctx, t.account, block)
+		n, err := chain.NonceAt(ctx, account, block)
 		var noState *rpc.Error
 		if errors.As(err, &noState) {
 			return false, false, nil

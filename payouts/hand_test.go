@@ -674,3 +674,24 @@ func TestVerbsBelieveNoNodeThatIsBehind(t *testing.T) {
 		stop()
 	}
 }
+
+// TestWhatUsedTheNonceOfAnAdoptedPaymentIsWrittenDown: of two transfers made by hand
+// one is adopted, and the other took the payment's nonce.
+func TestWhatUsedTheNonceOfAnAdoptedPaymentIsWrittenDown(t *testing.T) {
+	p := newPool(t)
+	p.cfg.VoidDepth = 1000
+	p.stuck()
+	id := p.open1().ID
+	other := p.include(0, common.HexToAddress("0x99"), coin)
+	made := p.include(1, address(login(1)), coin)
+	p.chain.Mine(int(p.cfg.Confirmations))
+	payer, stop := p.start()
+	defer stop()
+	if err := payer.Adopt(context.Background(), id, made); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.redis.Do(t, "HGET", "eth:payments:nonces:"+p.account.Hex(), 0); got != "foreign:"+other.Hex() {
+		t.Errorf("nonce 0 is bound to %v, want transaction %s", got, other)
+	}
+	p.audit()
+}

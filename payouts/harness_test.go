@@ -265,9 +265,33 @@ func (p *pool) wantBooks(login string, balance, pending, paid util.Shannon) {
 	}
 }
 
+// auditor holds everything against each other, with a node client of its own.
+func (p *pool) auditor() *Auditor {
+	p.t.Helper()
+	node, err := rpc.New(p.cfg.Daemon, 2*time.Second)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(node.Close)
+	cfg := p.cfg
+	cfg.Journal = p.journal
+	a, err := NewAuditor(cfg, p.db(), node, slog.New(slog.NewTextHandler(p.logs, nil)))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	a.clock = p.clock
+	return a
+}
+
+// audit asserts that Redis, journal and chain agree, from the first payment on.
 func (p *pool) audit() {
 	p.t.Helper()
-	r, err := p.db().Audit(context.Background())
+	p.audited(true)
+}
+
+func (p *pool) audited(full bool) storage.Report {
+	p.t.Helper()
+	r, err := p.auditor().Audit(context.Background(), full)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -276,6 +300,7 @@ func (p *pool) audit() {
 		r.Print(&b)
 		p.t.Errorf("audit:\n%s\n%s", &b, p.logs)
 	}
+	return r
 }
 
 func (p *pool) wantLog(text string) {

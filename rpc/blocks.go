@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -58,6 +59,29 @@ func (c *Client) BlockByHash(ctx context.Context, hash common.Hash) (Block, erro
 // BlockWithTransactions is BlockByNumber with the transactions themselves.
 func (c *Client) BlockWithTransactions(ctx context.Context, n uint64) (Block, error) {
 	return fetch(ctx, c, blockAt(n, full), "eth_getBlockByNumber", hexutil.Uint64(n), true)
+}
+
+// fullBlocks is how many blocks with their transactions are asked for in one message:
+// each may be a megabyte.
+const fullBlocks = 8
+
+// BlocksWithTransactions is BlockWithTransactions for many heights, a few to a
+// message. Nothing is said of whether one follows another.
+func (c *Client) BlocksWithTransactions(ctx context.Context, ns []uint64) ([]Block, error) {
+	blocks := make([]Block, len(ns))
+	reqs := make([]*Request, len(ns))
+	for i, n := range ns {
+		reqs[i] = typed(&blocks[i], blockAt(n, full), "eth_getBlockByNumber", hexutil.Uint64(n), true)
+	}
+	for part := range slices.Chunk(reqs, fullBlocks) {
+		c.do(ctx, part, true)
+		for _, r := range part {
+			if r.Err != nil {
+				return nil, fmt.Errorf("fetch blocks with their transactions: %w", r.Err)
+			}
+		}
+	}
+	return blocks, nil
 }
 
 // Blocks returns the canonical blocks from height from to height to, both included,

@@ -32,14 +32,41 @@ type Transaction struct {
 // TransactionByHash returns the transaction from the chain or from the node's pool,
 // or ErrNotFound.
 func (c *Client) TransactionByHash(ctx context.Context, hash common.Hash) (Transaction, error) {
-	parse := func(raw json.RawMessage) (Transaction, error) {
+	return fetch(ctx, c, transactionOf(hash), "eth_getTransactionByHash", hash)
+}
+
+// Transactions asks for many at once. Each hash has either a transaction or an error,
+// at its own index.
+func (c *Client) Transactions(ctx context.Context, hashes []common.Hash) ([]*Transaction, []error) {
+	return each(ctx, c, hashes, transactionOf, "eth_getTransactionByHash")
+}
+
+// each asks one question about many hashes.
+func each[T any](ctx context.Context, c *Client, hashes []common.Hash, parse func(common.Hash) func(json.RawMessage) (T, error), method string) ([]*T, []error) {
+	found := make([]T, len(hashes))
+	reqs := make([]*Request, len(hashes))
+	for i, h := range hashes {
+		reqs[i] = typed(&found[i], parse(h), method, h)
+	}
+	c.do(ctx, reqs, true)
+	out, errs := make([]*T, len(hashes)), make([]error, len(hashes))
+	for i, r := range reqs {
+		if errs[i] = r.Err; r.Err == nil {
+			out[i] = &found[i]
+		}
+	}
+	return out, errs
+}
+
+// transactionOf reads the transaction with the hash.
+func transactionOf(hash common.Hash) func(json.RawMessage) (Transaction, error) {
+	return func(raw json.RawMessage) (Transaction, error) {
 		tx, err := parseTransaction(raw)
 		if err == nil && tx.Hash != hash {
 			err = field("hash", errors.New("another transaction's"))
 		}
 		return tx, err
 	}
-	return fetch(ctx, c, parse, "eth_getTransactionByHash", hash)
 }
 
 func parseTransaction(raw json.RawMessage) (Transaction, error) {
@@ -105,19 +132,7 @@ func (c *Client) Receipt(ctx context.Context, txHash common.Hash) (Receipt, erro
 // Receipts asks for many receipts at once. Each hash has either a receipt or an
 // error, at its own index.
 func (c *Client) Receipts(ctx context.Context, txHashes []common.Hash) ([]*Receipt, []error) {
-	found := make([]Receipt, len(txHashes))
-	reqs := make([]*Request, len(txHashes))
-	for i, h := range txHashes {
-		reqs[i] = typed(&found[i], receiptOf(h), "eth_getTransactionReceipt", h)
-	}
-	c.do(ctx, reqs, true)
-	receipts, errs := make([]*Receipt, len(txHashes)), make([]error, len(txHashes))
-	for i, r := range reqs {
-		if errs[i] = r.Err; r.Err == nil {
-			receipts[i] = &found[i]
-		}
-	}
-	return receipts, errs
+	return each(ctx, c, txHashes, receiptOf, "eth_getTransactionReceipt")
 }
 
 // receiptOf reads the receipt of one transaction.
@@ -127,22 +142,58 @@ func receiptOf(txHash common.Hash) func(json.RawMessage) (Receipt, error) {
 		if err != nil {
 			return Receipt{}, err
 		}
-		r := Receipt{
-			TxHash:            m.hash("transactionHash"),
-			BlockHash:         m.hash("blockHash"),
-			BlockNumber:       m.uint64("blockNumber"),
-			Status:            m.uint64("status"),
-			GasUsed:           m.uint64("gasUsed"),
-			EffectiveGasPrice: m.maybeBig("effectiveGasPrice"),
-			From:              must[common.Address](m, "from"),
-			To:                maybe[common.Address](m, "to"),
-		}
-		if r.Status > 1 {
-			m.fail("status", fmt.Errorf("%d, want 0 or 1", r.Status))
-		}
+		r := parseReceipt(m)
 		if r.TxHash != txHash {
 			m.fail("transactionHash", errors.New("another transaction's"))
 		}
 		return r, m.err
 	}
+}
+
+func parseReceipt(m *members) Receipt {
+	r := Receipt{
+		TxHash:            m.hash("transactionHash"),
+		BlockHash:         m.hash("blockHash"),
+		BlockNumber:       m.uint64("blockNumber"),
+		Status:            m.uint64("status"),
+		GasUsed:           m.uint64("gasUsed"),
+		EffectiveGasPrice: m.maybeBig("effectiveGasPrice"),
+		From:              must[common.Address](m, "from"),
+		To:                maybe[common.Address](m, "to"),
+	}
+	if r.Status > 1 {
+		m.fail("status", fmt.Errorf("%d, want 0 or 1", r.Status))
+	}
+	return r
+}
+
+// BlockReceipts returns the receipts of all transactions of the canonical block at
+// height n, in its order; ErrNotFound when there is no such block. Not every node
+// knows the method, see [IsMethodNotFound].
+func (c *Client) BlockReceipts(ctx context.Context, n uint64) ([]Receipt, error) {
+	parse := func(raw json.RawMessage) ([]Receipt, error) {
+		if isNull(raw) {
+			return nil, ErrNotFound
+		}
+		var list []json.RawMessage
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil, err
+		}
+		receipts := make([]Receipt, len(list))
+		for i, raw := range list {
+			m, err := object(raw)
+			if err != nil {
+				return nil, notNull(err)
+			}
+			receipts[i] = parseReceipt(m)
+			if receipts[i].BlockNumber != n {
+				m.fail("blockNumber", errors.New("another block's"))
+			}
+			if m.err != nil {
+				return nil, fmt.Errorf("receipt %d: %w", i, m.err)
+			}
+		}
+		return receipts, nil
+	}
+	return fetch(ctx, c, parse, "eth_getBlockReceipts", hexutil.Uint64(n))
 }

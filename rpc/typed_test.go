@@ -77,6 +77,10 @@ func TestTypedCallsAgreeWithTheChain(t *testing.T) {
 	if err != nil || u.Hash != uncle || u.Number != 1 {
 		t.Errorf("UncleByIndex = %+v, %v", u, err)
 	}
+	txs, txErrs := c.Transactions(background, []common.Hash{hash(1), {1}})
+	if txErrs[0] != nil || !reflect.DeepEqual(*txs[0], full.Transactions[1]) || !errors.Is(txErrs[1], ErrNotFound) {
+		t.Errorf("Transactions = %v, %v", txs, txErrs)
+	}
 	receipt, err := c.Receipt(background, hash(0))
 	if err != nil || receipt.Status != 1 || receipt.BlockHash != head.Hash || receipt.BlockNumber != 2 || receipt.GasUsed != 21_000 ||
 		receipt.EffectiveGasPrice.Int64() != 1e9 || receipt.From != account || *receipt.To != miner {
@@ -85,6 +89,12 @@ func TestTypedCallsAgreeWithTheChain(t *testing.T) {
 	receipts, errs := c.Receipts(background, []common.Hash{hash(1), hash(4)})
 	if errs[0] != nil || *receipts[0] == receipt || receipts[0].TxHash != hash(1) || receipts[1] != nil || !errors.Is(errs[1], ErrNotFound) {
 		t.Errorf("Receipts = %v, %v", receipts, errs)
+	}
+	if all, err := c.BlockReceipts(background, 2); err != nil || len(all) != 3 || !reflect.DeepEqual(all[0], receipt) || all[1].TxHash != hash(1) {
+		t.Errorf("BlockReceipts = %+v, %v", all, err)
+	}
+	if both, err := c.BlocksWithTransactions(background, []uint64{2, 1}); err != nil || len(both) != 2 || !reflect.DeepEqual(both[0], full) || both[1].Number != 1 {
+		t.Errorf("BlocksWithTransactions = %+v, %v", both, err)
 	}
 	nonce, balance, err := c.AccountAt(background, account, 2)
 	if err != nil || nonce != 3 || balance.Cmp(chain.Balance(account)) != 0 {
@@ -124,7 +134,9 @@ func TestTypedCallsAgreeWithTheChain(t *testing.T) {
 	_, errTx := c.TransactionByHash(background, common.Hash{1})
 	_, errReceipt := c.Receipt(background, common.Hash{1})
 	_, errBlocks := c.Blocks(background, 1, 3)
-	for i, err := range []error{errNumber, errHash, errFull, errUncle, errTx, errReceipt, errBlocks} {
+	_, errReceipts := c.BlockReceipts(background, 3)
+	_, errMany := c.BlocksWithTransactions(background, []uint64{1, 3})
+	for i, err := range []error{errNumber, errHash, errFull, errUncle, errTx, errReceipt, errBlocks, errReceipts, errMany} {
 		if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnknown) {
 			t.Errorf("absent thing %d: %v", i, err)
 		}

@@ -2,67 +2,21 @@ package storage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"hash/maphash"
 	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
-
-// Report is what an audit found. The books add up when Findings is empty.
-type Report struct {
-	Miners   int       `json:"miners"`
-	Payments int       `json:"payments"` // of this ledger
-	Open     int       `json:"open"`
-	History  int       `json:"history"` // rows
-	Blocks   int       `json:"blocks"`  // whose reward was divided
-	Totals   Miner     `json:"totals"`  // sums over the miners
-	Findings []Finding `json:"findings"`
-	// Notes are differences that were there before this ledger began; they are
-	// printed always and break nothing.
-	Notes []string `json:"notes"`
-}
-
-// Finding is one row that breaks one equation.
-type Finding struct {
-	Key      string `json:"key"`      // the row
-	Equation string `json:"equation"` // what should hold
-	Got      string `json:"got"`      // what is there
-	Do       string `json:"do"`       // what the operator does about it
-	// Off is by how much a miner has more than blocks brought him; of other findings 0.
-	Off util.Shannon `json:"off,omitempty"`
-}
-
-// Clean says whether everything adds up.
-func (r Report) Clean() bool { return len(r.Findings) == 0 }
-
-// Print writes the report for people.
-func (r Report) Print(out io.Writer) {
-	fmt.Fprintf(out, "audited %d miners, %d payments of this ledger (%d open), %d rows of history, %d rewards\n", r.Miners, r.Payments, r.Open, r.History, r.Blocks)
-	fmt.Fprintf(out, "totals: immature %s, balance %s, pending %s, paid %s coins\n", r.Totals.Immature.Coins(), r.Totals.Balance.Coins(), r.Totals.Pending.Coins(), r.Totals.Paid.Coins())
-	const most = 50
-	for _, n := range r.Notes[:min(len(r.Notes), most)] {
-		fmt.Fprintf(out, "note: %s\n", n)
-	}
-	if len(r.Notes) > most {
-		fmt.Fprintf(out, "note: and %d more, which --json has\n", len(r.Notes)-most)
-	}
-	for _, f := range r.Findings[:min(len(r.Findings), most)] {
-		fmt.Fprintf(out, "WRONG %s: %s, but %s\n      %s\n", f.Key, f.Equation, f.Got, f.Do)
-	}
-	if r.Clean() {
-		fmt.Fprintln(out, "the books add up")
-	} else {
-		fmt.Fprintf(out, "%d rows are wrong; --json has all of them\n", len(r.Findings))
-	}
-}
 
 // sums are one miner's money by what the rows say, beside what the miner's own
 // row says.
@@ -71,43 +25,42 @@ type sums struct{ rows, history, held, immature, credited util.Shannon }
 // Audit adds the books up: per miner, in total, and nonce by nonce. It writes
 // nothing and may run beside a working pool, whose unfinished steps it does not
 // see because each is one script; see [Twice].
-func (db *DB) Audit(ctx context.Context) (Report, error) { return Twice(ctx, db.auditOnce) }
-
-// Twice audits once more when there are findings: a pool at work may have moved
-// money between two readings. What is really wrong is wrong twice, in the same words.
-func Twice(ctx context.Context, audit func(context.Context) (Report, error)) (Report, error) {
-	first, err := audit(ctx)
-	if err != nil || first.Clean() {
-		return first, err
-	}
-	again, err := audit(ctx)
-	if err != nil {
-		return again, err
-	}
-	again.Findings = slices.DeleteFunc(again.Findings, func(f Finding) bool { return !slices.Contains(first.Findings, f) })
-	return again, nil
+func (db *DB) Audit(ctx context.Context) (Report, error) {
+	return Twice(ctx, func(ctx context.Context) (Report, error) { return db.AuditOnce(ctx, nil) })
 }
 
-func (db *DB) auditOnce(ctx context.Context) (Report, error) {
-	a := auditor{db: db, miners: map[string]*sums{}}
-	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.rewards, a.credits, a.minerRows} {
+// AuditOnce is one reading of [DB.Audit]. each, unless nil, is called with every
+// payment of the ledger's account, by nonce.
+func (db *DB) AuditOnce(ctx context.Context, each func(*Brief)) (Report, error) {
+	a := auditor{db: db, miners: map[string]*sums{}, each: each, seed: maphash.MakeSeed(), rows: map[uint64]uint64{}}
+	var err error
+	if a.meta, err = db.Meta(ctx); err != nil {
+		return a.Report, fmt.Errorf("audit: %w", err)
+	}
+	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.nonces, a.byHand, a.rewards, a.credits, a.minerRows} {
 		if err := part(ctx); err != nil {
 			return a.Report, fmt.Errorf("audit: %w", err)
 		}
 	}
+	a.Looked = []string{LookedRedis}
 	return a.Report, nil
 }
 
 type auditor struct {
 	Report
 	db      *DB
+	meta    Meta
+	each    func(*Brief)
 	miners  map[string]*sums
 	opening map[string]openingDiff
 	splits  map[string]Split
-}
 
-func (a *auditor) wrong(key, equation, do, format string, args ...any) {
-	a.Findings = append(a.Findings, Finding{Key: key, Equation: equation, Got: fmt.Sprintf(format, args...), Do: do})
+	// rows is the history, print of the hash → print of the row, without the rows that
+	// a payment was found for. Prints are what a million rows fit into memory by.
+	seed   maphash.Seed
+	rows   map[uint64]uint64
+	open   map[string]bool     // payments in flight, by id
+	finals map[string]struct{} // and final ones that a reorg could undo
 }
 
 // What an operator does about a finding. A difference is never mended by the pool
@@ -119,6 +72,7 @@ const (
 		"what is still wrong then is mended by hand (HINCRBY), with payouts stopped"
 	doCredit   = "was the balance edited by hand, or Redis restored? A bonus that you gave, or took, stays a finding until you say so: open-ethereum-pool FILE accept LOGIN"
 	doTwice    = "explain its login; remove the row that the chain does not bear out (ZREM), and its amount from paid (HINCRBY)"
+	doFollow   = "payouts do not follow it: ZADD it to %s with its nonce as the score, with payouts stopped"
 	doUnlocker = "see that the unlocker runs: its next pass ends what was begun"
 )
 
@@ -137,7 +91,7 @@ func (a *auditor) pendingRows(ctx context.Context) error {
 		return err
 	}
 	for _, b := range bad {
-		a.wrong(a.db.Keys.PaymentsPending(), "every row is LOGIN:AMOUNT", doMalformed, "%v", b)
+		a.Wrong(a.db.Keys.PaymentsPending(), "every row is LOGIN:AMOUNT", doMalformed, "%v", b)
 	}
 	for _, r := range rows {
 		a.of(r.Login).rows += r.Amount
@@ -150,53 +104,94 @@ const auditChunk = 5000
 
 func (a *auditor) historyRows(ctx context.Context) error {
 	key := a.db.Keys.PaymentsAll()
-	type half [16]byte // of a hash: a million of them are in memory
-	seen := map[half]struct{}{}
 	for from := int64(0); ; from += auditChunk {
-		rows, err := a.db.rdb.ZRange(ctx, key, from, from+auditChunk-1).Result()
+		zs, err := a.db.rdb.ZRangeWithScores(ctx, key, from, from+auditChunk-1).Result()
 		if err != nil {
 			return fmt.Errorf("read %s: %w", key, err)
 		}
-		for _, row := range rows {
-			parts := strings.Split(row, ":")
-			if len(parts) != 3 || !util.IsLogin(parts[1]) {
-				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", doMalformed, "there is %q", row)
+		for _, z := range zs {
+			row := member(z)
+			paid, err := historyRow(row, z.Score)
+			if err != nil {
+				a.Wrong(key, "every row is HASH:LOGIN:AMOUNT", doMalformed, "there is %q", row)
 				continue
 			}
-			amount, err1 := util.ParseShannon(parts[2])
-			hash, err2 := parseTxHash(parts[0])
-			if err1 != nil || err2 != nil {
-				a.wrong(key, "every row is HASH:LOGIN:AMOUNT", doMalformed, "there is %q", row)
-				continue
+			name := maphash.Bytes(a.seed, paid.Hash[:])
+			if _, again := a.rows[name]; again {
+				a.Wrong(key, "a transaction is in the history once", doTwice, "%s is there again", paid.Hash)
 			}
-			if _, again := seen[half(hash[16:])]; again {
-				a.wrong(key, "a transaction is in the history once", doTwice, "%s is there again", hash)
-			}
-			seen[half(hash[16:])] = struct{}{}
-			a.of(parts[1]).history += amount
+			a.rows[name] = a.print(row, a.recent(z.Score))
+			a.of(paid.Login).history += paid.Amount
 			a.History++
 		}
-		if len(rows) < auditChunk {
+		if len(zs) < auditChunk {
 			return nil
 		}
 	}
 }
 
-// records checks every payment that is not buried against its rows.
+// recent says whether a row is of this ledger's time.
+func (a *auditor) recent(score float64) bool {
+	return a.meta.ChainID != 0 && score >= float64(a.meta.Since)
+}
+
+// print tells a row from all others; its last bit says whether it is recent.
+func (a *auditor) print(row string, recent bool) uint64 {
+	print := maphash.String(a.seed, row) &^ 1
+	if recent {
+		print |= 1
+	}
+	return print
+}
+
+// take takes the row of a payment's transaction from the history, if it is there.
+func (a *auditor) take(tx common.Hash, row string) bool {
+	name := maphash.Bytes(a.seed, tx[:])
+	print, ok := a.rows[name]
+	if ok = ok && print&^1 == a.print(row, false); ok {
+		delete(a.rows, name)
+	}
+	return ok
+}
+
+// historyRow reads a row of the whole history.
+func historyRow(row string, score float64) (Paid, error) {
+	parts := strings.Split(row, ":")
+	if len(parts) != 3 || !util.IsLogin(parts[1]) {
+		return Paid{}, fmt.Errorf("%w: %q, want HASH:LOGIN:AMOUNT", ErrMalformed, row)
+	}
+	hash, err := parseTxHash(parts[0])
+	if err != nil {
+		return Paid{}, err
+	}
+	amount, err := util.ParseShannon(parts[2])
+	return Paid{Hash: hash, Login: parts[1], Amount: amount, Time: int64(score)}, err
+}
+
+// records checks what is in flight against its rows, and remembers which payments are
+// not buried.
 func (a *auditor) records(ctx context.Context) error {
 	open, bad, err := a.db.Inflight(ctx)
 	if err != nil {
 		return err
 	}
+	a.open, a.finals = map[string]bool{}, map[string]struct{}{}
 	for _, u := range bad {
-		a.wrong(a.db.Keys.Payment(u.ID), "every open payment can be read", doForgotten, "%v", u.Err)
+		a.open[u.ID] = true
+		a.Wrong(a.db.Keys.Payment(u.ID), "every open payment can be read", doForgotten, "%v", u.Err)
 	}
-	finals, err := a.db.Finals(ctx, 0, 1<<62)
+	finals, err := a.db.rdb.ZRange(ctx, a.db.Keys.Finals(), 0, -1).Result()
 	if err != nil {
-		return err
+		return fmt.Errorf("read %s: %w", a.db.Keys.Finals(), err)
 	}
-	a.Open, a.Payments = len(open), len(open)+len(finals)
-	for part := range slices.Chunk(slices.Concat(open, finals), 500) {
+	for _, id := range finals {
+		a.finals[id] = struct{}{}
+	}
+	a.Open, a.Payments = len(open), len(open)
+	for _, p := range open {
+		a.open[p.ID] = true
+	}
+	for part := range slices.Chunk(open, 500) {
 		rows := make([]*redis.FloatCmd, len(part))
 		// The pipeline's own error is the first of its commands' errors.
 		_, _ = a.db.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -222,40 +217,223 @@ func (a *auditor) records(ctx context.Context) error {
 				a.of(p.Login).held += p.Amount
 			case p.State == Held: // its row was put back, and counts
 			case p.State == Signed && missing:
-				a.wrong(a.db.Keys.Payment(p.ID), "a signed payment has its pending row", "start payouts, which respect a row removed by hand as the manual says and put back one that Redis forgot", "%s is missing", p.PendingRow())
+				a.Wrong(a.db.Keys.Payment(p.ID), "a signed payment has its pending row", "start payouts, which respect a row removed by hand as the manual says and put back one that Redis forgot", "%s is missing", p.PendingRow())
 			case p.State != Signed && missing:
-				a.wrong(a.db.Keys.Payment(p.ID), "a payment that was sent is in the history", doRestored, "%s:%s is missing", p.Hash, p.PendingRow())
+				a.Wrong(a.db.Keys.Payment(p.ID), equationSent, doRestored, "%s:%s is missing", p.Hash, p.PendingRow())
+			default:
+				a.take(p.Hash, p.Hash.Hex()+":"+p.PendingRow())
 			}
 		}
 	}
 	return nil
 }
 
+const equationSent = "a payment that was sent is in the history"
+
+// nonces goes through every nonce that is ours and the payments bound to them,
+// buried ones as well.
 func (a *auditor) nonces(ctx context.Context) error {
-	m, err := a.db.Meta(ctx)
-	if err != nil || m.ChainID == 0 {
-		return err
+	m := a.meta
+	if m.ChainID == 0 {
+		return nil
 	}
 	key := a.db.Keys.Nonces(m.Account)
-	for from := m.FirstNonce; from < m.NextNonce; from += auditChunk {
-		to := min(from+auditChunk, m.NextNonce)
+	for from := m.FirstNonce; from < m.NextNonce; from += briefChunk {
+		to := min(from+briefChunk, m.NextNonce)
 		bound, err := a.db.NoncesFrom(ctx, m.Account, from, to)
 		if err != nil {
 			return err
 		}
+		var ids []string
+		var at []uint64
 		for n := from; n < to; n++ {
-			if bound[n] == "" {
-				a.wrong(key, "every nonce from the first to the next is bound", doForgotten, "nonce %d is bound to nothing", n)
+			switch b := bound[n]; {
+			case b == "":
+				a.Wrong(key, "every nonce from the first to the next is bound", doForgotten, "nonce %d is bound to nothing", n)
+			case !strings.Contains(b, ":"):
+				ids, at = append(ids, b), append(at, n)
 			}
+		}
+		if err := a.payments(ctx, ids, at); err != nil {
+			return err
+		}
+	}
+	// Those that were made by hand, whose nonce a filler has used up, and those of an
+	// account before.
+	for part := range slices.Chunk(slices.Sorted(maps.Keys(a.finals)), briefChunk) {
+		if err := a.payments(ctx, part, nil); err != nil {
+			return err
 		}
 	}
 	// Below the first one there may be some: of a time before, when the account
 	// was ours already.
 	return a.db.eachField(ctx, key, func(name, _ string) {
 		if n, err := strconv.ParseUint(name, 10, 64); err != nil || n >= m.NextNonce {
-			a.wrong(key, "nothing is bound from the next nonce on", doRestored, "nonce %q is bound, the next is %d", name, m.NextNonce)
+			a.Wrong(key, "nothing is bound from the next nonce on", doRestored, "nonce %q is bound, the next is %d", name, m.NextNonce)
 		}
 	})
+}
+
+// payments checks records against the history; at, unless nil, are the nonces that
+// they are bound to.
+func (a *auditor) payments(ctx context.Context, ids []string, at []uint64) error {
+	briefs, errs := a.db.Briefs(ctx, ids...)
+	var doubts []*Brief
+	for i, b := range briefs {
+		open, err := a.open[ids[i]], errs[i]
+		delete(a.finals, ids[i])
+		if !open {
+			a.Payments++
+		}
+		switch {
+		case err == nil:
+		case !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrNotFound):
+			return err
+		case open: // it was said
+			continue
+		default:
+			a.Wrong(a.db.Keys.Payment(ids[i]), "every payment can be read", doForgotten, "%v", err)
+			continue
+		}
+		if at != nil && b.Nonce != at[i] {
+			a.Wrong(a.db.Keys.Payment(b.ID), "a payment is bound to its own nonce", doRestored, "it has nonce %d, and nonce %d is bound to it", b.Nonce, at[i])
+			continue
+		}
+		if at != nil && a.each != nil {
+			a.each(b)
+		}
+		final := b.State == Final || b.State == Void
+		if !open && (!final || b.Kind == ToMiner && b.State == Final && !a.take(b.Hash, b.Row())) {
+			doubts = append(doubts, b)
+		}
+	}
+	return a.doubts(ctx, doubts)
+}
+
+// doubts looks once more, for payments may have gone on since the history, or what is
+// in flight, was read.
+func (a *auditor) doubts(ctx context.Context, briefs []*Brief) error {
+	if len(briefs) == 0 {
+		return nil
+	}
+	cmds := make([]*redis.FloatCmd, len(briefs))
+	_, _ = a.db.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, b := range briefs {
+			if b.State == Final {
+				cmds[i] = pipe.ZScore(ctx, a.db.Keys.PaymentsAll(), b.Row())
+			} else {
+				cmds[i] = pipe.ZScore(ctx, a.db.Keys.Inflight(), b.ID)
+			}
+		}
+		return nil
+	})
+	for i, b := range briefs {
+		err := cmds[i].Err()
+		switch {
+		case err == nil:
+		case !errors.Is(err, redis.Nil):
+			return fmt.Errorf("read the row of payment %s: %w", b.ID, err)
+		case b.State == Final:
+			a.Wrong(a.db.Keys.Payment(b.ID), equationSent, doRestored, "%s is missing", b.Row())
+		default:
+			a.Wrong(a.db.Keys.Payment(b.ID), "a payment that is not final is in flight", fmt.Sprintf(doFollow, a.db.Keys.Inflight()), "it is %s", b.State)
+		}
+	}
+	return nil
+}
+
+// byHand finds the rows of this ledger's time that no payment made.
+func (a *auditor) byHand(ctx context.Context) error {
+	left := 0
+	for _, print := range a.rows {
+		if print&1 == 1 {
+			left++
+		}
+	}
+	key := a.db.Keys.PaymentsAll()
+	for from := int64(0); left > 0; from += auditChunk {
+		zs, err := a.db.rdb.ZRevRangeByScoreWithScores(ctx, key, &redis.ZRangeBy{Max: "+inf", Min: strconv.FormatInt(a.meta.Since, 10), Offset: from, Count: auditChunk}).Result()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		for _, z := range zs {
+			if paid, err := historyRow(member(z), z.Score); err == nil && a.take(paid.Hash, member(z)) {
+				a.ByHand = append(a.ByHand, paid)
+				left--
+			}
+		}
+		if len(zs) < auditChunk {
+			break
+		}
+	}
+	a.rows = nil // so that the rest has the memory
+	return nil
+}
+
+// briefChunk is how many records are read at once.
+const briefChunk = 1000
+
+// Brief is what an audit reads of a payment's record.
+type Brief struct {
+	ID     string
+	Kind   Kind
+	Login  string
+	Amount util.Shannon
+	Time   int64 // unix seconds of the debit
+	Nonce  uint64
+	State  State
+	Hash   common.Hash   // shown in the history
+	Hashes []common.Hash // of its attempts
+}
+
+// Row is the payment's row in the whole history.
+func (b *Brief) Row() string { return b.Hash.Hex() + ":" + pendingRow(b.Login, b.Amount) }
+
+// Briefs reads records by id, each with its own error.
+func (db *DB) Briefs(ctx context.Context, ids ...string) ([]*Brief, []error) {
+	fields := []string{"kind", "login", "amount", "time", "nonce", "state", "hash", "attempts"}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	cmds := make([]*redis.SliceCmd, len(ids))
+	// The pipeline's own error is the first of its commands' errors.
+	_, _ = db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.HMGet(ctx, db.Keys.Payment(id), fields...)
+		}
+		return nil
+	})
+	briefs, errs := make([]*Brief, len(ids)), make([]error, len(ids))
+	for i, id := range ids {
+		values, err := cmds[i].Result()
+		if err != nil && !isWrongType(err) {
+			errs[i] = fmt.Errorf("read %s: %w", db.Keys.Payment(id), err)
+			continue
+		}
+		r := row{key: db.Keys.Payment(id), m: make(map[string]string, len(fields))}
+		for j, v := range values {
+			if text, ok := v.(string); ok {
+				r.m[fields[j]] = text
+			}
+		}
+		if len(r.m) == 0 {
+			errs[i] = fmt.Errorf("read payment %s: %w", id, ErrNotFound)
+			continue
+		}
+		b := &Brief{ID: id, Kind: Kind(r.m["kind"]), Login: r.m["login"], Amount: r.shannon("amount"), Time: r.int("time"), Nonce: r.uint("nonce"),
+			State: State(r.m["state"]), Hash: r.hash("hash")}
+		var attempts []struct {
+			Hash common.Hash `json:"hash"`
+		}
+		if err := json.Unmarshal([]byte(r.m["attempts"]), &attempts); err != nil {
+			r.fail("attempts", "", err.Error())
+		}
+		for _, a := range attempts {
+			b.Hashes = append(b.Hashes, a.Hash)
+		}
+		briefs[i], errs[i] = b, r.err
+	}
+	return briefs, errs
 }
 
 // rewards adds up what blocks brought, and are going to bring.
@@ -268,7 +446,7 @@ func (a *auditor) rewards(ctx context.Context) error {
 		return err
 	}
 	for _, b := range bad {
-		a.wrong(a.db.Keys.Immature(), "every row can be read", doMalformed, "%v", b)
+		a.Wrong(a.db.Keys.Immature(), "every row can be read", doMalformed, "%v", b)
 	}
 	plans, err := a.db.rdb.HGetAll(ctx, a.db.Keys.Plans()).Result()
 	if err != nil {
@@ -324,7 +502,7 @@ func (a *auditor) credits(ctx context.Context) error {
 			}
 		}
 		for _, err := range bad {
-			a.wrong(key, "every row can be read", doMalformed, "%v", err)
+			a.Wrong(key, "every row can be read", doMalformed, "%v", err)
 		}
 		if len(zs) < statsChunk {
 			return nil
@@ -348,10 +526,10 @@ func (a *auditor) readSplits(ctx context.Context) error {
 		s, _, ok := parseSplit(texts[block])
 		switch {
 		case !ok:
-			a.wrong(key, "every field is REWARD:MINERS:FEE:DUST:LOGINS:FEELOGIN", doMalformed, "%s is %q", block, texts[block])
+			a.Wrong(key, "every field is REWARD:MINERS:FEE:DUST:LOGINS:FEELOGIN", doMalformed, "%s is %q", block, texts[block])
 			continue
 		case !s.whole():
-			a.wrong(key, "miners + fee + dust = reward", doMalformed, "%s is %q", block, texts[block])
+			a.Wrong(key, "miners + fee + dust = reward", doMalformed, "%s is %q", block, texts[block])
 		}
 		a.splits[block] = s
 	}
@@ -368,14 +546,14 @@ func (a *auditor) add(ctx context.Context, key, block string, to func(*sums) *ut
 	for login, text := range fields {
 		amount, err := util.ParseShannon(text)
 		if err != nil || !util.IsLogin(login) {
-			a.wrong(key, "every field is LOGIN and Shannon", doMalformed, "%s is %q", login, text)
+			a.Wrong(key, "every field is LOGIN and Shannon", doMalformed, "%s is %q", login, text)
 			continue
 		}
 		*to(a.of(login)) += amount
 		sum += amount
 	}
 	if s, ok := a.splits[block]; ok && sum != s.credited() {
-		a.wrong(key, "a block's credits are its split", doRestored, "they sum up to %s, the split is %s", sum, s)
+		a.Wrong(key, "a block's credits are its split", doRestored, "they sum up to %s, the split is %s", sum, s)
 	}
 	return nil
 }
@@ -400,7 +578,7 @@ func (a *auditor) minerRows(ctx context.Context) error {
 		return err
 	}
 	for _, b := range bad {
-		a.wrong(a.db.Keys.Miner("*"), "every miner's row is readable", doMalformed, "%v", b)
+		a.Wrong(a.db.Keys.Miner("*"), "every miner's row is readable", doMalformed, "%v", b)
 	}
 	for _, login := range slices.Sorted(maps.Keys(a.miners)) {
 		if !visited[login] {
@@ -422,7 +600,7 @@ func (a *auditor) minerRows(ctx context.Context) error {
 		{"immature", f.Immature, a.Totals.Immature, o.immature},
 	} {
 		if e.total != e.sum+e.from {
-			a.wrong(key, e.field+" = the sum over all miners"+plus(e.from), "was a miner's row edited without this one? Say HINCRBY here for the same amount", "%s, the sum is %s", e.total, e.sum)
+			a.Wrong(key, e.field+" = the sum over all miners"+plus(e.from), "was a miner's row edited without this one? Say HINCRBY here for the same amount", "%s, the sum is %s", e.total, e.sum)
 		}
 	}
 	return nil
@@ -434,21 +612,21 @@ func (a *auditor) miner(m Miner) {
 		a.Notes = append(a.Notes, fmt.Sprintf("%s differed by %s credited, %s paid, %s pending and %s immature Shannon before this ledger began, or as accepted since", key, o.balance, o.paid, o.pending, o.immature))
 	}
 	if m.Balance < 0 || m.Pending < 0 || m.Paid < 0 || m.Immature < 0 {
-		a.wrong(key, "nothing is negative", doRestored, "balance %s, pending %s, paid %s, immature %s", m.Balance, m.Pending, m.Paid, m.Immature)
+		a.Wrong(key, "nothing is negative", doRestored, "balance %s, pending %s, paid %s, immature %s", m.Balance, m.Pending, m.Paid, m.Immature)
 	}
 	if m.Immature != s.immature+o.immature {
-		a.wrong(key, "immature = its credits of immature blocks"+plus(o.immature), doUnlocker, "%s, the credits sum up to %s", m.Immature, s.immature)
+		a.Wrong(key, "immature = its credits of immature blocks"+plus(o.immature), doUnlocker, "%s, the credits sum up to %s", m.Immature, s.immature)
 	}
 	_, open := a.opening["*"]
 	if got := m.Balance + m.Pending + m.Paid; open && got != s.credited+o.balance {
-		a.wrong(key, "balance + pending + paid = what blocks brought"+plus(o.balance), doCredit, "%s, the credits sum up to %s", got, s.credited)
+		a.Wrong(key, "balance + pending + paid = what blocks brought"+plus(o.balance), doCredit, "%s, the credits sum up to %s", got, s.credited)
 		a.Findings[len(a.Findings)-1].Off = got - s.credited - o.balance
 	}
 	if m.Pending != s.rows+s.held+o.pending {
-		a.wrong(key, "pending = its pending rows and held payments"+plus(o.pending), doRestored, "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
+		a.Wrong(key, "pending = its pending rows and held payments"+plus(o.pending), doRestored, "%s, the rows sum up to %s", m.Pending, s.rows+s.held)
 	}
 	if m.Paid != s.history+o.paid {
-		a.wrong(key, "paid = its history"+plus(o.paid), doRestored, "%s, the history sums up to %s", m.Paid, s.history)
+		a.Wrong(key, "paid = its history"+plus(o.paid), doRestored, "%s, the history sums up to %s", m.Paid, s.history)
 	}
 }
 
@@ -538,7 +716,7 @@ func (l *Lease) OpenBooks(ctx context.Context) error {
 // differences lists by how much the books do not add up: login and
 // BALANCE:PENDING:PAID:IMMATURE, in pairs. It returns the totals they were compared with.
 func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
-	a := auditor{db: l.db, miners: map[string]*sums{}}
+	a := auditor{db: l.db, miners: map[string]*sums{}, seed: maphash.MakeSeed(), rows: map[uint64]uint64{}}
 	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.rewards, a.credits} {
 		if err := part(ctx); err != nil {
 			return nil, Miner{}, err

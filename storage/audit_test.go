@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,24 @@ func TestAuditNamesTheRowThatBreaksAnEquation(t *testing.T) {
 			k.Payment("8-id"), "a payment that was sent is in the history", pendingRow(alice, 110), "paid = its history"},
 		{"a final payment that is not in the history", func() { b.do("ZREM", k.PaymentsAll(), hash(7, 1).Hex()+":"+pendingRow(alice, 100)) },
 			k.Payment("7-id"), "a payment that was sent is in the history", pendingRow(alice, 100), "paid = its history"},
+		{"a buried payment that is not in the history", func() {
+			b.do("ZREM", k.Finals(), "7-id")
+			b.do("ZREM", k.PaymentsAll(), hash(7, 1).Hex()+":"+pendingRow(alice, 100))
+		},
+			k.Payment("7-id"), "a payment that was sent is in the history", pendingRow(alice, 100), "paid = its history"},
+		{"a buried payment whose row says another amount", func() {
+			b.do("ZREM", k.Finals(), "7-id")
+			b.do("HSET", k.Payment("7-id"), "amount", 99)
+		},
+			k.Payment("7-id"), "a payment that was sent is in the history", pendingRow(alice, 99), ""},
+		{"a buried payment without a record", func() { b.do("ZREM", k.Finals(), "7-id"); b.do("DEL", k.Payment("7-id")) },
+			k.Payment("7-id"), "every payment can be read", "not found", ""},
+		{"a buried payment whose attempts cannot be read", func() { b.do("ZREM", k.Finals(), "7-id"); b.do("HSET", k.Payment("7-id"), "attempts", "x") },
+			k.Payment("7-id"), "every payment can be read", "attempts", ""},
+		{"a payment at another's nonce", func() { b.do("HSET", k.Nonces(account), 8, "7-id") },
+			k.Payment("7-id"), "a payment is bound to its own nonce", "nonce 7, and nonce 8 is bound to it", ""},
+		{"a payment that nobody follows", func() { b.do("ZREM", k.Inflight(), "8-id") },
+			k.Payment("8-id"), "a payment that is not final is in flight", "it is sent", ""},
 		{"a nonce bound to nothing", func() { b.do("HDEL", k.Nonces(account), 9) },
 			k.Nonces(account), "every nonce from the first to the next is bound", "nonce 9 is bound to nothing", ""},
 		{"a nonce bound that was never given out", func() { b.do("HSET", k.Nonces(account), 14, "x") },
@@ -170,7 +189,7 @@ func TestAuditCounts(t *testing.T) {
 	for i, login := range []string{alice, bob, carol} {
 		want += fmt.Sprintf("note: eth:miners:%s differed by %d credited, 0 paid, 0 pending and 0 immature Shannon before this ledger began, or as accepted since\n", login, []int{1000, 500, 500}[i])
 	}
-	want += "the books add up\n"
+	want += "looked at: redis\nthe books add up\n"
 	if out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
 	}
@@ -179,8 +198,30 @@ func TestAuditCounts(t *testing.T) {
 	b.ok(err)
 	out.Reset()
 	r.Print(&out)
-	if !strings.Contains(out.String(), "WRONG eth:finances: paid = the sum over all miners, but 241, the sum is 240\n      was a miner's row edited without this one? Say HINCRBY here for the same amount\n1 rows are wrong; --json has all of them\n") {
+	if !strings.Contains(out.String(), "WRONG eth:finances: paid = the sum over all miners, but 241, the sum is 240\n      was a miner's row edited without this one? Say HINCRBY here for the same amount\nlooked at: redis\n1 rows are wrong; --json has all of them\n") {
 		t.Errorf("printed %q", out.String())
+	}
+}
+
+// TestAuditTellsRowsThatNoPaymentMade: what the history says beside payments, only the
+// chain can bear out.
+func TestAuditTellsRowsThatNoPaymentMade(t *testing.T) {
+	b := newBooks(t)
+	everyState(b)
+	b.do("ZADD", b.db.Keys.PaymentsAll(), opened-1, hash(1, 1).Hex()+":"+bob+":0", opened, hash(2, 1).Hex()+":"+bob+":0")
+	b.do("ZREM", b.db.Keys.Finals(), "7-id") // buried
+	var nonces []uint64
+	r, err := b.db.AuditOnce(ctx, func(p *Brief) { nonces = append(nonces, p.Nonce) })
+	b.ok(err)
+	var got []common.Hash
+	for _, row := range r.ByHand {
+		got = append(got, row.Hash)
+	}
+	if want := []common.Hash{common.HexToHash("0x4a9e"), hash(2, 1)}; !slices.Equal(got, want) {
+		t.Errorf("rows by hand are %v, want %v", got, want)
+	}
+	if !slices.Equal(nonces, []uint64{7, 8, 10, 11, 12}) || r.Payments != 5 || !r.Clean() {
+		t.Errorf("payments %v, %+v", nonces, r)
 	}
 }
 
@@ -370,5 +411,31 @@ func TestADifferenceThatIsMeantIsAccepted(t *testing.T) {
 	b.do("HSET", b.db.Keys.Opening(), bob, "x")
 	if err := b.db.Accept(ctx, bob, 1); err == nil || !strings.Contains(err.Error(), bob) {
 		t.Errorf("a field that cannot be read: %v", err)
+	}
+}
+
+func TestAnAuditIsWrittenDown(t *testing.T) {
+	b := newBooks(t)
+	if seen, err := b.db.Audited(ctx); seen != nil || err != nil {
+		t.Errorf("before: %+v, %v", seen, err)
+	}
+	want := Audited{Account: account, Block: 90, Hash: block, Nonce: 8, Settled: 7, BalanceWei: util.Shannon(5).Wei()}
+	b.ok(b.db.SaveAudit(ctx, later, Report{Looked: []string{LookedRedis, LookedChain}, Findings: make([]Finding, 3)}, &want))
+	b.ok(b.db.SaveAudit(ctx, later+1, Report{Looked: []string{LookedRedis}, Findings: make([]Finding, 2)}, nil))
+	m, err := b.db.Meta(ctx)
+	b.ok(err)
+	if m.AuditTime != later+1 || m.AuditFindings != 2 || m.AuditLooked != "redis" {
+		t.Errorf("the last audit is %d, %d, %q", m.AuditTime, m.AuditFindings, m.AuditLooked)
+	}
+	if seen, err := b.db.Audited(ctx); err != nil || !reflect.DeepEqual(*seen, want) {
+		t.Errorf("seen %+v, %v, want %+v", seen, err, want)
+	}
+	b.do("HSET", b.db.Keys.Meta(), "auditChain", "far")
+	if _, err := b.db.Audited(ctx); !errors.Is(err, ErrMalformed) {
+		t.Errorf("error is %v", err)
+	}
+	b.putType(b.db.Keys.Meta(), "list")
+	if err := b.db.SaveAudit(ctx, later, Report{}, nil); err == nil {
+		t.Error("it was written into a list")
 	}
 }

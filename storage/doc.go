@@ -9,7 +9,8 @@
 //   - shares.go counts shares and writes down found blocks, for proxies
 //   - blocks.go credits blocks, for the unlocker
 //   - read.go are typed reads that need no lease
-//   - audit.go adds everything up and says which row breaks which equation
+//   - audit.go adds everything up and says which row breaks which equation;
+//     report.go is what an audit finds, and where the last one ended
 //
 // A value that does not parse is an error naming the key, never a zero. The
 // client never retries by itself: a repeated HINCRBY counts twice.

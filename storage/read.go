@@ -54,6 +54,7 @@ type Meta struct {
 	Paused        string       // why an operator paused payouts
 	AuditTime     int64        // unix seconds of the last audit
 	AuditFindings int          // that it had
+	AuditLooked   string       // what it looked at, such as "redis journal chain"
 }
 
 // Skip is why a miner who was due was not paid by the last session.
@@ -148,6 +149,7 @@ func (db *DB) Meta(ctx context.Context) (Meta, error) {
 	meta.NextSession, meta.Threshold, meta.Confirmations = int64(r.uintOr0("nextSession")), r.shannonOr0("threshold"), r.uintOr0("confirmations")
 	meta.FeeFromMiner = m["feeFromMiner"] != ""
 	meta.Paused, meta.AuditTime, meta.AuditFindings = m["paused"], int64(r.uintOr0("auditTime")), int(r.uintOr0("auditFindings"))
+	meta.AuditLooked = m["auditLooked"]
 	meta.Wallet = -1
 	if m["wallet"] != "" {
 		meta.Wallet, meta.Outgoing = r.shannonOr0("wallet"), r.shannonOr0("outgoing")
@@ -208,7 +210,7 @@ func (db *DB) Inflight(ctx context.Context) ([]*Payment, []Unreadable, error) {
 	for i, z := range rows {
 		ids[i] = fmt.Sprint(z.Member)
 	}
-	all, errs := db.payments(ctx, ids)
+	all, errs := db.Records(ctx, ids)
 	var ps []*Payment
 	var bad []Unreadable
 	for i, err := range errs {
@@ -243,7 +245,7 @@ func (db *DB) Finals(ctx context.Context, fromBlock, toBlock uint64) ([]*Payment
 
 // Payments reads records by id; one that is missing is ErrNotFound.
 func (db *DB) Payments(ctx context.Context, ids ...string) ([]*Payment, error) {
-	ps, errs := db.payments(ctx, ids)
+	ps, errs := db.Records(ctx, ids)
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
@@ -252,8 +254,8 @@ func (db *DB) Payments(ctx context.Context, ids ...string) ([]*Payment, error) {
 	return ps, nil
 }
 
-// payments reads records by id, each with its own error.
-func (db *DB) payments(ctx context.Context, ids []string) ([]*Payment, []error) {
+// Records reads records by id, each with its own error.
+func (db *DB) Records(ctx context.Context, ids []string) ([]*Payment, []error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}

@@ -398,6 +398,10 @@ var readers = map[string]func(db *DB) error{
 	"OldNonce":      func(db *DB) error { _, _, err := db.OldNonce(ctx, PendingRow{Login: alice, Amount: 300}); return err },
 	"OldHash":       func(db *DB) error { _, _, err := db.OldHash(ctx, PendingRow{Login: alice, Amount: 300}); return err },
 	"Audit":         func(db *DB) error { _, err := db.Audit(ctx); return err },
+	"Audited":       func(db *DB) error { _, err := db.Audited(ctx); return err },
+	"Briefs":        func(db *DB) error { _, errs := db.Briefs(ctx, "7-id"); return errs[0] },
+	"InHistory":     func(db *DB) error { _, err := db.InHistory(ctx, Paid{Login: alice}); return err },
+	"BlocksBetween": func(db *DB) error { _, err := db.BlocksBetween(ctx, 1, 2); return err },
 	"BgSave":        func(db *DB) error { return db.BgSave(ctx) },
 }
 

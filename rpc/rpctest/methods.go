@@ -21,6 +21,7 @@ type call struct {
 	params []json.RawMessage
 	view   []*block // canonical blocks the node sees
 
+	kept     uint64
 	peers    uint64
 	syncing  bool
 	accounts []common.Address
@@ -43,6 +44,7 @@ var methods = map[string]func(*call) (any, error){
 	"eth_getUncleByBlockNumberAndIndex": (*call).uncle,
 	"eth_getTransactionByHash":          (*call).transactionByHash,
 	"eth_getTransactionReceipt":         (*call).receipt,
+	"eth_getBlockReceipts":              (*call).blockReceipts,
 	"eth_getTransactionCount":           (*call).transactionCount,
 	"eth_getBalance":                    (*call).balanceOf,
 	"eth_getCode":                       (*call).codeOf,
@@ -67,7 +69,7 @@ func (e codedError) Error() string { return e.message }
 func (n *Node) execute(method string, params []json.RawMessage) (any, *rpcError) {
 	n.mu.Lock()
 	c := &call{
-		Chain: n.chain, params: params, peers: n.peers, syncing: n.syncing,
+		Chain: n.chain, params: params, kept: n.kept, peers: n.peers, syncing: n.syncing,
 		accounts: slices.Clone(n.accounts), keys: maps.Clone(n.keys),
 	}
 	lag, disabled := n.lag, n.disabled[method]
@@ -131,6 +133,9 @@ func (c *call) stateParam(i int) (*block, string, error) {
 	b, tag, err := c.blockParam(i)
 	if err == nil && b == nil {
 		err = errors.New("header not found")
+	}
+	if err == nil && c.kept > 0 && b.number()+c.kept <= c.top().number() {
+		err = fmt.Errorf("missing trie node %x (path )", b.header.Root)
 	}
 	return b, tag, err
 }
@@ -218,6 +223,18 @@ func (c *call) receipt() (any, error) {
 		return nil, nil
 	}
 	return encodeReceipt(at), nil
+}
+
+func (c *call) blockReceipts() (any, error) {
+	b, _, err := c.blockParam(0)
+	if err != nil || b == nil {
+		return nil, err
+	}
+	receipts := make([]any, len(b.txs))
+	for i := range b.txs {
+		receipts[i] = encodeReceipt(place{b, i})
+	}
+	return receipts, nil
 }
 
 func (c *call) transactionCount() (any, error) {

@@ -23,6 +23,7 @@ type Node struct {
 
 	mu       sync.Mutex // guards all below; never held together with Chain.mu
 	lag      uint64
+	kept     uint64
 	peers    uint64
 	syncing  bool
 	accounts []common.Address // in the order of Unlock
@@ -59,6 +60,14 @@ func (n *Node) Lag(blocks int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.lag = uint64(max(0, blocks))
+}
+
+// KeepStates makes the node have the state of that many blocks only, as a pruned one
+// does, or with 0 of all.
+func (n *Node) KeepStates(blocks int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kept = uint64(max(0, blocks))
 }
 
 // SetPeers sets what net_peerCount answers.

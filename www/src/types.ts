@@ -45,7 +45,7 @@ export interface Payouts {
   session: { started: number; ended: number; due: number; paid: number; inFlight: number; amount: Whole }
   wallet: Whole // -1 while unknown
   liabilities: Whole
-  audit: { time: number; clean: boolean; findings: number } | null
+  audit: { time: number; clean: boolean; findings: number; journal: boolean; chain: boolean } | null
 }
 
 export interface Settings {
