@@ -57,6 +57,7 @@ func TestAnswersOfEveryLengthArriveWhole(t *testing.T) {
 				t.Fatalf("%s of %d bytes: %v", method, n, err)
 			}
 			body, err := io.ReadAll(w.Body)
+			w.Body.Close()
 			if want := strings.Repeat("x", n); err != nil || w.ContentLength != int64(n) || method == "GET" && string(body) != want || method == "HEAD" && len(body) > 0 {
 				t.Fatalf("%s of %d bytes: %d came, %v", method, n, len(body), err)
 			}
