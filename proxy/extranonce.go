@@ -92,7 +92,7 @@ func (e *extranonces) lease(ctx context.Context, more bool) error {
 	e.mu.Unlock()
 	var begin [1]byte
 	_, _ = rand.Read(begin[:]) // never fails, says crypto/rand
-	taken, lost, err := e.ledger.Extranonces(ctx, e.proxy, time.Now(), prefixTTL, have, more, begin[0])
+	taken, lost, err := e.ledger.Extranonces(ctx, e.proxy, prefixTTL, have, more, begin[0])
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, prefix := range lost {

@@ -14,7 +14,7 @@ import (
 // Every method may be repeated after an error without counting anything twice.
 type Ledger interface {
 	Lists(ctx context.Context) (blacklist, whitelist []string, err error)
-	Extranonces(ctx context.Context, proxy string, now time.Time, ttl time.Duration, have []byte, more bool, begin byte) (taken byte, lost []byte, err error)
+	Extranonces(ctx context.Context, proxy string, ttl time.Duration, have []byte, more bool, begin byte) (taken byte, lost []byte, err error)
 	Count(ctx context.Context, b storage.Batch) ([]bool, error)
 	Found(ctx context.Context, b storage.FoundBlock) (fresh bool, err error)
 	ReportNode(ctx context.Context, s storage.NodeState) error

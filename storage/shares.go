@@ -105,9 +105,10 @@ var ErrNoExtranonce = errors.New("no extranonce is free")
 
 // Extranonces keeps a proxy's prefixes for another ttl and returns those that
 // were lost to another proxy because they had expired. With more it also takes
-// one, looking from the byte begin on, or returns [ErrNoExtranonce].
-func (db *DB) Extranonces(ctx context.Context, proxy string, now time.Time, ttl time.Duration, have []byte, more bool, begin byte) (taken byte, lost []byte, err error) {
-	args := []any{proxy, now.Unix(), int64(ttl / time.Second), more, begin}
+// one, looking from the byte begin on, or returns [ErrNoExtranonce]. The time is
+// Redis'.
+func (db *DB) Extranonces(ctx context.Context, proxy string, ttl time.Duration, have []byte, more bool, begin byte) (taken byte, lost []byte, err error) {
+	args := []any{proxy, int64(ttl / time.Second), more, begin}
 	for _, prefix := range have {
 		args = append(args, prefix)
 	}

@@ -141,11 +141,11 @@ func TestTheRoundOfABlockWithoutAnyShareIsItsFinders(t *testing.T) {
 
 func TestExtranoncesBelongToOneProxyAtATime(t *testing.T) {
 	b := newBooks(t)
-	now, ttl := time.Unix(opened, 0), time.Minute
+	const ttl = time.Minute
 	owner := map[byte]string{}
 	for i := range 256 {
 		proxy := fmt.Sprint("proxy ", i%3)
-		prefix, _, err := b.db.Extranonces(ctx, proxy, now, ttl, nil, true, 250)
+		prefix, _, err := b.db.Extranonces(ctx, proxy, ttl, nil, true, 250)
 		// Asked with an empty list it may be given one of its own again.
 		if err == nil && owner[prefix] != "" && owner[prefix] != proxy {
 			t.Fatalf("prefix %d belongs to %s and to %s", prefix, owner[prefix], proxy)
@@ -155,20 +155,35 @@ func TestExtranoncesBelongToOneProxyAtATime(t *testing.T) {
 	}
 	var all []byte
 	for range 256 - len(owner) {
-		prefix, _, err := b.db.Extranonces(ctx, "greedy", now, ttl, all, true, 0)
+		prefix, _, err := b.db.Extranonces(ctx, "greedy", ttl, all, true, 0)
 		b.ok(err)
 		if owner[prefix] != "" || slices.Contains(all, prefix) {
 			t.Fatalf("prefix %d was given twice", prefix)
 		}
 		all = append(all, prefix)
 	}
-	if _, _, err := b.db.Extranonces(ctx, "greedy", now, ttl, all, true, 0); !errors.Is(err, ErrNoExtranonce) {
+	if _, _, err := b.db.Extranonces(ctx, "greedy", ttl, all, true, 0); !errors.Is(err, ErrNoExtranonce) {
 		t.Errorf("error %v, want ErrNoExtranonce", err)
 	}
-	// Whoever does not come back in time has lost them.
-	prefix, _, err := b.db.Extranonces(ctx, "late", now.Add(ttl+time.Second), ttl, nil, true, all[0])
+	// They are kept by the clock of Redis, which every proxy has in common.
+	clock := func() int64 {
+		now, err := b.db.rdb.Time(ctx).Result()
+		b.ok(err)
+		return now.Unix()
+	}
+	from := clock()
+	_, _, err := b.db.Extranonces(ctx, "greedy", ttl, all, false, 0)
 	b.ok(err)
-	_, lost, err := b.db.Extranonces(ctx, "greedy", now.Add(ttl+time.Second), ttl, all, false, 0)
+	row, _ := b.do("HGET", b.db.Keys.Extranonces(), fmt.Sprint(all[0])).(string)
+	var until int64
+	if _, err := fmt.Sscanf(row, "greedy:%d", &until); err != nil || until < from+60 || until > clock()+60 {
+		t.Errorf("the row is %q at %d, %v", row, from, err)
+	}
+	// Whoever does not come back in time has lost them.
+	b.do("HSET", b.db.Keys.Extranonces(), fmt.Sprint(all[0]), fmt.Sprintf("greedy:%d", from-1))
+	prefix, _, err := b.db.Extranonces(ctx, "late", ttl, nil, true, all[0])
+	b.ok(err)
+	_, lost, err := b.db.Extranonces(ctx, "greedy", ttl, all, false, 0)
 	b.ok(err)
 	if prefix != all[0] || !slices.Equal(lost, []byte{all[0]}) {
 		t.Errorf("late got %d, greedy lost %v, want %d", prefix, lost, all[0])
