@@ -610,7 +610,7 @@ func TestAPoolAtWorkIsClean(t *testing.T) {
 	}
 	var naps atomic.Int64
 	p.clock.onSleep = func() {
-		p.credit(login(100+int(naps.Add(1))), coin/2) // he is not due
+		p.credit(login(100+int(naps.Add(1))), coin/2-1) // he is not due
 		p.chain.Mine(1)
 	}
 	payer, stop := p.start()

@@ -171,7 +171,7 @@ func (p *pool) tryStart() (*Payer, func(), error) {
 	p.t.Helper()
 	log := slog.New(slog.NewTextHandler(p.logs, nil))
 	db := p.db()
-	node, err := rpc.New(p.cfg.Daemon, 2*time.Second)
+	node, err := rpc.New(p.cfg.Daemon, 5*time.Second)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -268,7 +268,7 @@ func (p *pool) wantBooks(login string, balance, pending, paid util.Shannon) {
 // auditor holds everything against each other, with a node client of its own.
 func (p *pool) auditor() *Auditor {
 	p.t.Helper()
-	node, err := rpc.New(p.cfg.Daemon, 2*time.Second)
+	node, err := rpc.New(p.cfg.Daemon, 5*time.Second)
 	if err != nil {
 		p.t.Fatal(err)
 	}
