@@ -26,68 +26,74 @@ var errNoExtranonce = errors.New("no extranonce is free")
 // extranonces gives every connection that wants one nonces of its own, across all
 // proxies of one Redis.
 type extranonces struct {
-	ledger Ledger
-	proxy  string
-	log    *slog.Logger
+	ledger  Ledger
+	proxy   string
+	renewal time.Duration
+	log     *slog.Logger
 
-	leasing sync.Mutex // held while Redis is asked for more
+	leasing sync.Mutex // held while Redis is asked
 
-	mu       sync.Mutex
-	prefixes map[byte]*[256]bool // in use, by second byte; guarded by mu
+	mu sync.Mutex // guards all below
+	// holders of our prefixes' extranonces, by first and second byte.
+	holders [256]*[256]*session
+	last    uint16 // that was given to anybody
 }
 
 func newExtranonces(ledger Ledger, proxy string, log *slog.Logger) *extranonces {
-	return &extranonces{ledger: ledger, proxy: proxy, log: log, prefixes: map[byte]*[256]bool{}}
+	return &extranonces{ledger: ledger, proxy: proxy, renewal: prefixRenewal, log: log}
 }
 
-// take finds a free extranonce; one more prefix is leased when all are in use.
-func (e *extranonces) take(ctx context.Context) ([extranonceBytes]byte, error) {
-	if x, ok := e.free(); ok {
+// take finds a free extranonce for s; one more prefix is leased when all are in use.
+func (e *extranonces) take(ctx context.Context, s *session) ([extranonceBytes]byte, error) {
+	if x, ok := e.free(s); ok {
 		return x, nil
 	}
 	e.leasing.Lock()
 	defer e.leasing.Unlock()
-	if x, ok := e.free(); ok { // somebody else leased one meanwhile
+	if x, ok := e.free(s); ok { // somebody else leased one meanwhile
 		return x, nil
 	}
 	if err := e.lease(ctx, true); err != nil {
 		return [extranonceBytes]byte{}, err
 	}
-	if x, ok := e.free(); ok {
+	if x, ok := e.free(s); ok {
 		return x, nil
 	}
 	return [extranonceBytes]byte{}, errNoExtranonce
 }
 
-func (e *extranonces) free() ([extranonceBytes]byte, bool) {
+// free goes round: who takes what another one has just given back, and begins at
+// the same nonce, repeats his work.
+func (e *extranonces) free(s *session) (x [extranonceBytes]byte, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for prefix, used := range e.prefixes {
-		for i := range used {
-			if !used[i] {
-				used[i] = true
-				return [extranonceBytes]byte{prefix, byte(i)}, true
-			}
+	for i := range 1 << 16 {
+		n := e.last + 1 + uint16(i)
+		if held := e.holders[n>>8]; held != nil && held[n&0xff] == nil {
+			held[n&0xff], e.last = s, n
+			return [extranonceBytes]byte{byte(n >> 8), byte(n)}, true
 		}
 	}
-	return [extranonceBytes]byte{}, false
+	return x, false
 }
 
 // put gives an extranonce back.
-func (e *extranonces) put(x [extranonceBytes]byte) {
+func (e *extranonces) put(x [extranonceBytes]byte, s *session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if used := e.prefixes[x[0]]; used != nil {
-		used[x[1]] = false
+	if held := e.holders[x[0]]; held != nil && held[x[1]] == s { // else it was lost meanwhile
+		held[x[1]] = nil
 	}
 }
 
-// lease keeps our prefixes, and takes one more if asked to.
+// lease keeps our prefixes, and takes one more if asked to. e.leasing must be held.
 func (e *extranonces) lease(ctx context.Context, more bool) error {
 	e.mu.Lock()
-	have := make([]byte, 0, len(e.prefixes))
-	for prefix := range e.prefixes {
-		have = append(have, prefix)
+	var have []byte
+	for prefix, held := range e.holders {
+		if held != nil {
+			have = append(have, byte(prefix))
+		}
 	}
 	e.mu.Unlock()
 	var begin [1]byte
@@ -96,34 +102,52 @@ func (e *extranonces) lease(ctx context.Context, more bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, prefix := range lost {
-		// Connections that have one keep it; the worst that comes of it is a
-		// duplicate share.
-		e.log.Warn("another proxy took over extranonces that were not renewed in time", "prefix", prefix)
-		delete(e.prefixes, prefix)
+		e.lose(prefix)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNoExtranonce):
 		return errNoExtranonce
 	case err != nil:
 		return err
-	case more && e.prefixes[taken] == nil:
-		e.prefixes[taken] = new([256]bool)
+	case more && e.holders[taken] == nil:
+		e.holders[taken] = new([256]*session)
 	}
 	return nil
 }
 
-// run renews the leases until ctx ends.
+// lose hangs up on whoever has an extranonce that another proxy gives to its
+// miners by now: he gets another one when he connects again. Few miners would hear
+// of it in any other way. e.mu must be held.
+func (e *extranonces) lose(prefix byte) {
+	miners := 0
+	for _, s := range e.holders[prefix] {
+		if s != nil {
+			s.conn.Close() // which wakes the reader
+			miners++
+		}
+	}
+	e.holders[prefix] = nil
+	e.log.Warn("another proxy took over extranonces that were not renewed in time; their miners have to connect again", "prefix", prefix, "miners", miners)
+}
+
+// run renews the leases until ctx ends. While Redis is away it asks again and
+// again, so that they are ours again before anybody else asks.
 func (e *extranonces) run(ctx context.Context) {
-	tick := time.NewTicker(prefixRenewal)
-	defer tick.Stop()
-	for {
+	said := false
+	for nap := e.renewal; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if err := e.lease(ctx, false); err != nil && ctx.Err() == nil {
+		case <-time.After(nap):
+		}
+		e.leasing.Lock()
+		err := e.lease(ctx, false)
+		e.leasing.Unlock()
+		if nap = e.renewal; err != nil && ctx.Err() == nil {
+			if nap = min(nap, retryMost); !said {
 				e.log.Warn("extranonces were not renewed; trying again", "err", err)
 			}
 		}
+		said = err != nil
 	}
 }

@@ -152,7 +152,7 @@ func (p *Proxy) greet(conn net.Conn, at *port) *session {
 // part gives back what a session had, and says why it ended.
 func (p *Proxy) part(ctx context.Context, s *session, err error) {
 	if s.extranonce != nil {
-		p.extranonces.put(*s.extranonce)
+		p.extranonces.put(*s.extranonce, s)
 	}
 	switch {
 	case ctx.Err() != nil:

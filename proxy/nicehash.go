@@ -121,7 +121,7 @@ func (niceHash) share(s *session, args []string) (submission, failure) {
 // needExtranonce gives the connection an extranonce, once, and returns it in hex.
 func (s *session) needExtranonce(ctx context.Context) (string, failure) {
 	if s.extranonce == nil {
-		x, err := s.proxy.extranonces.take(ctx)
+		x, err := s.proxy.extranonces.take(ctx, s)
 		if err != nil {
 			s.proxy.log.Warn("a miner was turned away", "ip", s.ip, "err", err)
 			return "", failExtranonce

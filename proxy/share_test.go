@@ -142,7 +142,7 @@ func TestTwoProxiesCatchEachOthersDuplicatesAndShareNoExtranonce(t *testing.T) {
 	var all [][extranonceBytes]byte
 	for range 300 {
 		for _, p := range []*pool{a, b} {
-			x, err := p.extranonces.take(t.Context())
+			x, err := p.extranonces.take(t.Context(), new(session))
 			if err != nil {
 				t.Fatal(err)
 			}

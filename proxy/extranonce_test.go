@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// subscribe gives the connection an extranonce and returns it.
+func (c *client) subscribe() string {
+	c.t.Helper()
+	var sub struct{ Result []any }
+	if err := json.Unmarshal([]byte(c.ask(`{"id":1,"method":"mining.subscribe","params":["miner/1","EthereumStratum/1.0.0"]}`)), &sub); err != nil || len(sub.Result) != 2 {
+		c.t.Fatalf("subscribed to %+v, %v", sub, err)
+	}
+	return sub.Result[1].(string)
+}
+
+// When another proxy has our prefix no miner of ours mines on with it.
+func TestALostExtranonceIsUsedNoMore(t *testing.T) {
+	p := newPool(t, 1).start()
+	nice, second, eth := p.dial(), p.dial(), p.login()
+	before := nice.subscribe()
+	second.ask(`{"id":1,"method":"mining.hello","params":{"proto":"EthereumStratum/2.0.0"}}`)
+	second.ask(`{"id":2,"method":"mining.subscribe"}`)
+	var prefix byte
+	if _, err := fmt.Sscanf(before[:2], "%x", &prefix); err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(time.Hour).Unix()
+	p.redis.Do(t, "HSET", "eth:extranonces", fmt.Sprint(prefix), fmt.Sprintf("another:%d", until))
+	p.extranonces.leasing.Lock()
+	err := p.extranonces.lease(t.Context(), false)
+	p.extranonces.leasing.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nice.closed()
+	second.closed()
+	eth.want(`{"id":2,"method":"eth_submitHashrate"}`, `{"id":2,"jsonrpc":"2.0","result":true}`)
+	if after := p.dial().subscribe(); after[:2] == before[:2] {
+		t.Errorf("he is given %s again", after)
+	}
+}
+
+// Who comes right after another one left does not repeat his work.
+func TestAFreedExtranonceRests(t *testing.T) {
+	p := newPool(t, 1).start()
+	var given [][extranonceBytes]byte
+	for range 256 {
+		s := new(session)
+		x, err := p.extranonces.take(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(given, x) {
+			t.Fatalf("%x was given before, %d ago", x, len(given))
+		}
+		given = append(given, x)
+		p.extranonces.put(x, s)
+	}
+	if len(slices.DeleteFunc(slices.Clone(p.extranonces.holders[:]), func(h *[256]*session) bool { return h == nil })) != 1 {
+		t.Error("more than one prefix is leased for one connection at a time")
+	}
+}
+
+// away is a ledger without extranonces for some calls.
+type away struct {
+	Ledger
+	fails int
+	calls chan []byte
+}
+
+func (a *away) Extranonces(ctx context.Context, proxy string, ttl time.Duration, have []byte, more bool, begin byte) (byte, []byte, error) {
+	a.calls <- have
+	if a.fails--; a.fails >= 0 {
+		return 0, nil, context.DeadlineExceeded
+	}
+	return a.Ledger.Extranonces(ctx, proxy, ttl, have, more, begin)
+}
+
+func TestExtranoncesAreRenewed(t *testing.T) {
+	p := newPool(t, 1)
+	ledger := &away{p.db, 0, make(chan []byte)}
+	e := newExtranonces(ledger, "me", discard)
+	e.renewal = time.Millisecond
+	go func() { <-ledger.calls }()
+	x, err := e.take(t.Context(), new(session))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger.fails = 2
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); e.run(ctx) }()
+	for range 4 {
+		if have := <-ledger.calls; !slices.Equal(have, []byte{x[0]}) {
+			t.Errorf("renewed %v, want %d", have, x[0])
+		}
+	}
+	cancel()
+	go func() {
+		for range ledger.calls {
+		}
+	}()
+	<-ended
+	close(ledger.calls)
+}
