@@ -47,6 +47,7 @@ type Proxy struct {
 	listeners []listening
 	http      net.Listener
 	sessions  sessions
+	told      *work // that all sessions know, nil while there is none for them; the upstreams' own
 	hands     *hands
 
 	// lasting outlives the miners' connections: a block on its way to the nodes
@@ -75,7 +76,7 @@ func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy,
 	p.policy = newPolicy(cfg.Policy, parts.Ledger, parts.Log)
 	p.extranonces = newExtranonces(parts.Ledger, self, parts.Log)
 	p.counter = newCounter(parts.Ledger, self, cfg.HashrateExpiration.Std(), p.oldest, p.health, parts.Log)
-	p.upstreams = &upstreams{rules: parts.Rules, verifier: parts.Verifier, board: p.board, posted: p.broadcast, poll: cfg.BlockRefreshInterval.Std(),
+	p.upstreams = &upstreams{rules: parts.Rules, verifier: parts.Verifier, board: p.board, announce: p.announce, poll: cfg.BlockRefreshInterval.Std(),
 		check: check, log: parts.Log, kick: make(chan *upstream, 1)}
 	for i, u := range list {
 		up := &upstream{Upstream: u, node: parts.Nodes[i]}
@@ -180,6 +181,19 @@ func (p *Proxy) present() *work {
 		return nil
 	}
 	return p.board.now.Load()
+}
+
+// announce tells everybody of the present work, once; when Redis is back after it
+// was away, of what came meanwhile.
+func (p *Proxy) announce() {
+	w := p.present()
+	if w == p.told {
+		return
+	}
+	p.told = w
+	if w != nil {
+		p.broadcast(w)
+	}
 }
 
 // report shows the node's state to the statistics, and says from time to time how

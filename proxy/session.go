@@ -185,7 +185,7 @@ func (s *session) reply(lines ...[]byte) error {
 func (s *session) unlock() {
 	s.mu.Unlock()
 	if s.missed.Swap(false) {
-		s.tell(s.proxy.board.now.Load())
+		s.tell(s.proxy.present())
 	}
 }
 

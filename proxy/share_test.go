@@ -129,6 +129,34 @@ func TestNoWorkWhileRedisIsAway(t *testing.T) {
 	p.until("the proxy is well", func() bool { return c.ask(`{"id":1,"method":"eth_getWork"}`) != sick })
 }
 
+// Nor is anybody told of new work meanwhile. When Redis is back everybody is told
+// of the present one.
+func TestNoWorkIsToldWhileRedisIsAway(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.MaxFails = 3
+	p.start()
+	p.job(100)
+	c := p.login()
+	p.redis.Kill()
+	p.until("the proxy is sick", p.health.sick)
+	p.nodes[0].give(101, impossible)
+	p.job(101)
+	p.nodes[0].give(102, impossible)
+	p.job(102)
+	p.redis.Restart()
+	if got := c.read(); !strings.Contains(got, p.job(102).Header.Hex()) {
+		t.Errorf("told %s, want %s", got, p.job(102).Header)
+	}
+	// Who had the present work before hears of it again: he may have come meanwhile.
+	p.redis.Kill()
+	p.until("the proxy is sick", p.health.sick)
+	late := p.login()
+	p.redis.Restart()
+	if got := late.read(); !strings.Contains(got, p.job(102).Header.Hex()) {
+		t.Errorf("the late one is told %s", got)
+	}
+}
+
 func TestTwoProxiesCatchEachOthersDuplicatesAndShareNoExtranonce(t *testing.T) {
 	a := newPool(t, 1).start()
 	b := &pool{t: t, redis: a.redis, db: a.db, nodes: a.nodes, cfg: a.cfg, logs: a.logs}
@@ -169,6 +197,31 @@ func TestTheNextNodeGivesWorkUntilTheFirstIsBack(t *testing.T) {
 	// A node that lags far behind the other is as good as dead.
 	p.nodes[1].give(110, impossible)
 	p.until("the second gives work again", func() bool { return p.board.now.Load().Height == 110 })
+}
+
+// A node that goes back to an earlier block template has that one mined, and no
+// share of it counts twice.
+func TestANodeGoesBackToEarlierWork(t *testing.T) {
+	p := newPool(t, 1).start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 2, 0, 0)
+	c.want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	p.nodes[0].give(101, impossible)
+	c.read()
+	p.nodes[0].give(100, impossible)
+	if got := c.read(); !strings.Contains(got, w.Header.Hex()) {
+		t.Errorf("told %s, want %s", got, w.Header)
+	}
+	again := p.job(100)
+	c.want(submitWork(3, nonce, w, d), `{"id":3,"jsonrpc":"2.0","result":false,"error":{"code":22,"message":"Duplicate share"}}`)
+	if !again.Clean || again.ID == w.ID || p.board.id(w.ID) != w || p.board.id(again.ID) != again {
+		t.Errorf("job %+v, want another than %s", again, w.ID)
+	}
+	// What is too old is of no use to anybody.
+	p.nodes[0].give(200, impossible)
+	if p.job(200); len(p.board.byID) != 1 || len(p.board.byHeader) != 1 {
+		t.Errorf("%d jobs and %d headers stay", len(p.board.byID), len(p.board.byHeader))
+	}
 }
 
 func TestParseWork(t *testing.T) {

@@ -47,7 +47,7 @@ type upstreams struct {
 	rules    ethash.Rules
 	verifier Verifier
 	board    *board
-	posted   func(*work) // called when there is new work
+	announce func() // called when the node was asked for its work
 	poll     time.Duration
 	check    time.Duration
 	log      *slog.Logger
@@ -97,7 +97,11 @@ func (u *upstreams) refresh(ctx context.Context, up *upstream) error {
 	if err != nil {
 		return err
 	}
-	if last := u.board.header(w.Header); last != nil {
+	if known := u.board.header(w.Header); known != nil {
+		if known != u.board.now.Load() { // the node went back to it
+			u.board.post(known.again())
+		}
+		u.announce()
 		return nil
 	}
 	if !height {
@@ -116,9 +120,8 @@ func (u *upstreams) refresh(ctx context.Context, up *upstream) error {
 		return fmt.Errorf("the seed hash of the work at height %d was hashed %d times, by network it would be %d: does network fit the node", w.Height, w.Epoch, want)
 	}
 	up.height.Store(w.Height)
-	if u.board.post(w) {
-		u.posted(w)
-	}
+	u.board.post(w)
+	u.announce()
 	return nil
 }
 

@@ -29,7 +29,14 @@ type work struct {
 	Since  time.Time
 
 	forms sync.Map // form → []byte, the encoded notification
-	seen  nonces
+	seen  *nonces
+}
+
+// again is the same work as a new job: shares that were found for it before stay
+// duplicates.
+func (w *work) again() *work {
+	return &work{Header: w.Header, Seed: w.Seed, Target: w.Target, Difficulty: w.Difficulty, Height: w.Height, Node: w.Node,
+		Epoch: w.Epoch, Since: time.Now(), seen: w.seen}
 }
 
 // form is one way to tell a job: a dialect's, at a difficulty.
@@ -96,26 +103,22 @@ func newBoard() *board {
 	return &board{byHeader: map[common.Hash]*work{}, byID: map[string]*work{}}
 }
 
-// post makes w the present work, unless it is there already.
-func (b *board) post(w *work) bool {
+// post makes w the present work, in place of any of the same header.
+func (b *board) post(w *work) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.byHeader[w.Header] != nil {
-		return false
-	}
 	last := b.now.Load()
 	b.number++
 	w.Number, w.ID = b.number, strconv.FormatUint(b.number, 16)
 	w.Clean = last == nil || w.Height != last.Height
 	b.byHeader[w.Header], b.byID[w.ID] = w, w
-	for header, old := range b.byHeader {
+	for id, old := range b.byID {
 		if old.Height+backlog < w.Height || old.Height > w.Height+backlog {
-			delete(b.byHeader, header)
-			delete(b.byID, old.ID)
+			delete(b.byHeader, old.Header)
+			delete(b.byID, id)
 		}
 	}
 	b.now.Store(w)
-	return true
 }
 
 // header finds the job with the header hash, or nil when it is too old or none.
@@ -166,7 +169,7 @@ func parseWork(parts []string) (w *work, height bool, err error) {
 	if len(parts) < 3 {
 		return nil, false, fmt.Errorf("work of %d parts, want 3 or 4", len(parts))
 	}
-	w = &work{Header: common.HexToHash(parts[0]), Seed: common.HexToHash(parts[1]), Target: common.HexToHash(parts[2])}
+	w = &work{seen: new(nonces), Header: common.HexToHash(parts[0]), Seed: common.HexToHash(parts[1]), Target: common.HexToHash(parts[2])}
 	w.Difficulty = difficultyOf(w.Target)
 	if len(parts) < 4 {
 		return w, false, nil
