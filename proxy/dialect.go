@@ -19,9 +19,11 @@ type dialect interface {
 
 // dialectOf tells which dialect a request is of, until a worker is authorized.
 // Miners that do not know what a pool speaks try one dialect after the other.
-func dialectOf(now dialect, method string) dialect {
+func dialectOf(now dialect, req *request) dialect {
 	_, second := now.(stratum2)
-	switch {
+	switch method := req.Method; {
+	case method == "mining.subscribe" && len(req.args()) > 1 && strings.HasPrefix(req.args()[1], "EthereumStratum/1."):
+		return niceHash{}
 	case method == "mining.hello":
 		return stratum2{}
 	case strings.HasPrefix(method, "mining.") && !second:

@@ -88,7 +88,7 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 		}
 		m := s.miners[0]
 		// lolMiner writes "eth1.0" beside the rig's name in the login.
-		if name := workerName(req.Worker); name != "0" {
+		if name := workerName(string(req.Worker)); name != "0" {
 			m.Worker = name
 		}
 		sub.Login, sub.Worker = m.Login, m.Worker

@@ -17,7 +17,8 @@ import (
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-// getworkServer takes miners' work over HTTP: POST /LOGIN/WORKER, JSON-RPC.
+// getworkServer takes miners' work over HTTP: POST /LOGIN/WORKER or /LOGIN.WORKER,
+// JSON-RPC.
 func (p *Proxy) getworkServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{login}", p.getwork)
@@ -56,7 +57,10 @@ func (p *Proxy) getwork(w http.ResponseWriter, r *http.Request) {
 		write(w, ethProxy{}.failure(nil, failMalformed))
 		return
 	}
-	login := r.PathValue("login")
+	login, rig, named := strings.Cut(r.PathValue("login"), ".")
+	if id := r.PathValue("id"); id != "" || !named {
+		rig = id
+	}
 	switch {
 	case !util.IsLogin(login):
 		write(w, ethProxy{}.failure(req.ID, failLogin))
@@ -65,7 +69,7 @@ func (p *Proxy) getwork(w http.ResponseWriter, r *http.Request) {
 	default:
 		p.miners.Add(1) // its share may be a block
 		defer p.miners.Done()
-		write(w, p.getworkReply(r.Context(), &req, miner{strings.ToLower(login), workerName(r.PathValue("id"))}, ip))
+		write(w, p.getworkReply(r.Context(), &req, miner{strings.ToLower(login), workerName(rig)}, ip))
 	}
 }
 

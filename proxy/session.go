@@ -82,7 +82,19 @@ type request struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params"`
-	Worker string          `json:"worker"`
+	Worker label           `json:"worker"`
+}
+
+// label is a name of the miner's choice. One that is no text does not make the
+// whole request malformed.
+type label string
+
+func (l *label) UnmarshalJSON(text []byte) error {
+	if text[0] == '"' || text[0] == 'n' { // a text, or null
+		return json.Unmarshal(text, (*string)(l))
+	}
+	*l = label(text) // a number may be a name
+	return nil
 }
 
 // args are the parameters when they are a list of texts.
@@ -165,13 +177,16 @@ func (s *session) handle(ctx context.Context, line []byte) error {
 		}
 		return nil
 	}
+	d := s.dialect
 	if len(s.miners) == 0 {
-		d := dialectOf(s.dialect, req.Method)
-		s.mu.Lock()
-		s.dialect = d
-		s.unlock()
+		d = dialectOf(s.dialect, &req)
+		if req.Method != "mining.hello" || req.hello() { // a refused one chooses nothing
+			s.mu.Lock()
+			s.dialect = d
+			s.unlock()
+		}
 	}
-	return s.dialect.handle(ctx, s, &req)
+	return d.handle(ctx, s, &req)
 }
 
 // reply writes an answer; the miner's own goroutine may wait for him.
@@ -284,7 +299,7 @@ func (s *session) tell(w *work) {
 
 // authorize checks [LOGIN.RIG, password] and adds the worker. It returns the
 // worker's number, or which failure to answer.
-func (s *session) authorize(args []string, worker string) (int, failure) {
+func (s *session) authorize(args []string, worker label) (int, failure) {
 	if len(args) == 0 {
 		return 0, failParams
 	}
@@ -294,7 +309,7 @@ func (s *session) authorize(args []string, worker string) (int, failure) {
 	}
 	login, rig, named := strings.Cut(strings.TrimSpace(args[0]), ".")
 	if !named {
-		rig = worker
+		rig = string(worker)
 	}
 	if rig == "" && password != "x" {
 		rig = password

@@ -285,6 +285,7 @@ func TestGetworkOverHTTP(t *testing.T) {
 	}
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 	nonce, d := p.share(w, 2, 0, 0)
+	second, e := p.share(w, 2, 0, nonce+1)
 	for _, tc := range []struct {
 		name, method, path, body string
 		status                   int
@@ -294,6 +295,8 @@ func TestGetworkOverHTTP(t *testing.T) {
 		{"the block", "POST", "/" + alice, `{"id":1,"method":"eth_getBlockByNumber","params":["pending",false]}`, 200, `{"id":1,"jsonrpc":"2.0","result":{"difficulty":"0x1000000000000000","number":"0x64"}}`},
 		{"a share", "POST", "/" + alice + "/rig", submitWork(2, nonce, w, d), 200, `{"id":2,"jsonrpc":"2.0","result":true}`},
 		{"the same again", "POST", "/" + alice + "/rig", submitWork(2, nonce, w, d), 200, `{"id":2,"jsonrpc":"2.0","result":false,"error":{"code":22,"message":"Duplicate share"}}`},
+		{"a login with a rig", "POST", "/" + alice + ".rig2", submitWork(2, second, w, e), 200, `{"id":2,"jsonrpc":"2.0","result":true}`},
+		{"a worker that is no text", "POST", "/" + alice, `{"id":3,"worker":7,"method":"eth_submitHashrate"}`, 200, `{"id":3,"jsonrpc":"2.0","result":true}`},
 		{"a hashrate", "POST", "/" + alice, `{"id":3,"method":"eth_submitHashrate"}`, 200, `{"id":3,"jsonrpc":"2.0","result":true}`},
 		{"another method", "POST", "/" + alice, `{"id":3,"method":"eth_coinbase"}`, 200, `{"id":3,"jsonrpc":"2.0","result":null,"error":{"code":-3,"message":"Method not found"}}`},
 		{"no login", "POST", "/me", `{"id":3,"method":"eth_getWork"}`, 200, `{"id":3,"jsonrpc":"2.0","result":null,"error":{"code":-1,"message":"Invalid login"}}`},
@@ -306,6 +309,9 @@ func TestGetworkOverHTTP(t *testing.T) {
 				t.Errorf("%d %s\nwant %d %s", status, answer, tc.status, tc.answer)
 			}
 		})
+	}
+	if p.redis.Do(t, "HGET", "eth:workers:"+alice, "rig2") == nil {
+		t.Error("the rig in the login is not known")
 	}
 	p.policy.mu.Lock()
 	defer p.policy.mu.Unlock()

@@ -70,10 +70,7 @@ func (stratum2) job(s *session, w *work) []byte {
 func (d stratum2) handle(ctx context.Context, s *session, req *request) error {
 	switch req.Method {
 	case "mining.hello":
-		var hello struct {
-			Proto string `json:"proto"`
-		}
-		if json.Unmarshal(req.Params, &hello) != nil || hello.Proto != stratum2Protocol {
+		if !req.hello() {
 			return s.reply(d.failure(req.ID, failProtocol))
 		}
 		return s.reply(result2(req.ID, map[string]string{"proto": stratum2Protocol, "encoding": "plain", "resume": "0",
@@ -110,6 +107,14 @@ func (d stratum2) handle(ctx context.Context, s *session, req *request) error {
 	default:
 		return s.reply(d.failure(req.ID, failMethod))
 	}
+}
+
+// hello says whether the parameters of mining.hello ask for this protocol.
+func (r *request) hello() bool {
+	var hello struct {
+		Proto string `json:"proto"`
+	}
+	return json.Unmarshal(r.Params, &hello) == nil && hello.Proto == stratum2Protocol
 }
 
 // share reads [job, the miner's part of the nonce, worker].

@@ -186,6 +186,36 @@ func TestEthProxyLogsInAgain(t *testing.T) {
 	}
 }
 
+// A dialect is chosen by what succeeds, or by name.
+func TestARefusedHelloChoosesNoDialect(t *testing.T) {
+	p := newPool(t, 1).start()
+	for _, proto := range []string{"EthereumStratum/9.0.0", stratum2Protocol} {
+		c := p.dial()
+		c.ask(`{"id":1,"method":"mining.hello","params":{"proto":"` + proto + `"}}`)
+		if x := c.subscribe(); len(x) != 4 {
+			t.Errorf("after a hello for %s: extranonce %s", proto, x)
+		}
+		c.want(`{"id":2,"method":"mining.authorize","params":["`+alice+`.rig","x"]}`, `{"id":2,"result":true,"error":null}`)
+	}
+	c := p.dial()
+	c.want(`{"id":1,"method":"mining.hello","params":{"proto":"EthereumStratum/9.0.0"}}`, `{"id":1,"error":{"code":400,"message":"Unknown protocol version"}}`)
+	c.want(`{"id":2,"method":"mining.subscribe","params":[]}`, c.ask(`{"id":2,"method":"mining.subscribe"}`))
+	c.want(`{"id":3,"method":"mining.extranonce.subscribe"}`, `{"id":3,"result":true,"error":null}`)
+}
+
+// A worker's name that is a number is one.
+func TestAWorkerThatIsNoText(t *testing.T) {
+	p := newPool(t, 1).start()
+	w, c := p.job(100), p.dial()
+	c.want(`{"id":1,"worker":7,"method":"eth_submitLogin","params":["`+alice+`"]}`, `{"id":1,"jsonrpc":"2.0","result":true}`)
+	nonce, d := p.share(w, 2, 0, 0)
+	c.want(`{"id":5,"worker":null,"method":"eth_submitHashrate"}`, `{"id":5,"jsonrpc":"2.0","result":true}`)
+	c.want(strings.Replace(submitWork(2, nonce, w, d), `"method"`, `"worker":{"a":1},"method"`, 1), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	if got := p.redis.Do(t, "HKEYS", "eth:workers:"+alice); fmt.Sprint(got) != "[7]" {
+		t.Errorf("alice's rigs are %v", got)
+	}
+}
+
 // A miner that tries the dialects in turn on one connection ends with one that
 // works.
 func TestProbingIsNoMisbehaviour(t *testing.T) {
