@@ -24,7 +24,7 @@ type Config struct {
 	MaxFails             int64         `json:"maxFails"`             // failures until that
 
 	// Candidates is a file that every found block is written to before anything
-	// else. It is empty most of the time. Relative to the configuration file.
+	// else, and stays in for some hours. Relative to the configuration file.
 	Candidates string `json:"candidates"`
 
 	Stratum StratumConfig  `json:"stratum"`

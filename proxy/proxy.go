@@ -84,7 +84,7 @@ func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy,
 		p.upstreams.list = append(p.upstreams.list, up)
 	}
 	var err error
-	if p.spool, err = openSpool(cfg.Candidates); err != nil {
+	if p.spool, err = openSpool(cfg.Candidates, parts.Log); err != nil {
 		return nil, err
 	}
 	if err = p.listen(); err == nil && cfg.Listen != "" {
@@ -124,7 +124,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		p.deliveries.Go(func() { p.record(lasting, b, log) })
 	}
 	g, serving := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context){p.counter.run, p.policy.run, p.extranonces.run, p.upstreams.run, p.report} {
+	for _, part := range []func(context.Context){p.counter.run, p.policy.run, p.extranonces.run, p.upstreams.run, p.report, p.remind} {
 		g.Go(func() error { part(serving); return nil })
 	}
 	for _, l := range p.listeners {

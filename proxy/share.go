@@ -130,3 +130,34 @@ func (p *Proxy) record(ctx context.Context, b storage.FoundBlock, log *slog.Logg
 		nap = min(2*nap, retryMost)
 	}
 }
+
+// remindEvery is how soon Redis hears again of a block that it forgot.
+const remindEvery = time.Minute
+
+// remind writes down again and again what Redis should know, until ctx ends.
+func (p *Proxy) remind(ctx context.Context) {
+	for {
+		p.remindOnce(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(remindEvery):
+		}
+	}
+}
+
+// remindOnce stops at the first failure: whoever counts shares tells of it.
+func (p *Proxy) remindOnce(ctx context.Context) {
+	for _, b := range p.spool.kept() {
+		fresh, err := p.ledger.Found(ctx, b)
+		if err != nil {
+			return
+		}
+		if fresh {
+			p.log.Error("redis had forgotten a block; it is written down again", "height", b.Height, "nonce", b.Nonce, "login", b.Login)
+		}
+	}
+	if err := p.spool.forget(time.Now().Add(-spoolKeep)); err != nil {
+		p.log.Warn("old blocks stay in their file", "err", err)
+	}
+}

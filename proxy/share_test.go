@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"os"
@@ -67,7 +68,7 @@ func TestABlockIsNeverLost(t *testing.T) {
 				t.Errorf("alice has %v in the block's round, want 4", got)
 			}
 			p.stop()
-			if data, err := os.ReadFile(p.cfg.Candidates); err != nil || len(data) > 0 {
+			if data, err := os.ReadFile(p.cfg.Candidates); err != nil || !strings.Contains(string(data), fmt.Sprintf(`{"done":"100:0x%016x"}`, nonce)) {
 				t.Errorf("the file holds %q, %v", data, err)
 			}
 		})
@@ -97,6 +98,32 @@ func TestABlockWaitsForNobody(t *testing.T) {
 	}
 	p.start()
 	p.until("it is written down", func() bool { return len(p.candidates()) == 1 })
+	p.until("the node is asked once more", func() bool { return len(p.nodes[0].got()) == 2 })
+}
+
+// A Redis that forgets what it had written down hears of it again, at the latest
+// when the proxy starts.
+func TestABlockThatRedisForgetsIsWrittenDownAgain(t *testing.T) {
+	p := newPool(t, 1)
+	p.nodes[0].give(100, 8)
+	p.start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 8, 0, 0)
+	c.want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	p.until("it is written down", func() bool { return len(p.spool.kept()) == 1 })
+	p.redis.Do(t, "FLUSHALL")
+	p.remindOnce(t.Context())
+	if got := p.candidates(); len(got) != 1 {
+		t.Errorf("candidates are %v", got)
+	}
+	p.stop()
+	p.redis.Do(t, "FLUSHALL")
+	p.start()
+	p.until("it is written down again", func() bool { return len(p.candidates()) == 1 })
+	p.remindOnce(t.Context())
+	if got := p.candidates(); len(got) != 1 || len(p.nodes[0].got()) != 1 {
+		t.Errorf("candidates are %v, the node got %v", got, p.nodes[0].got())
+	}
 }
 
 func TestSharesWaitForRedisAndCountOnce(t *testing.T) {
@@ -252,50 +279,55 @@ func TestSpool(t *testing.T) {
 	block := func(n int) storage.FoundBlock {
 		return storage.FoundBlock{Share: storage.Share{Login: alice, Height: 100, Nonce: fmt.Sprint(n)}, Time: 5, Difficulty: 6}
 	}
+	logs := &logBuffer{}
 	open := func() *spool {
-		s, err := openSpool(path)
+		s, err := openSpool(path, slog.New(slog.NewTextHandler(logs, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = s.close() })
 		return s
 	}
-	s := open()
-	for n := range 3 {
-		if err := s.add(block(n)); err != nil {
+	want := func(what string, got []storage.FoundBlock, want ...storage.FoundBlock) {
+		t.Helper()
+		slices.SortFunc(got, func(a, b storage.FoundBlock) int { return strings.Compare(a.Nonce, b.Nonce) })
+		if !slices.Equal(got, want) {
+			t.Errorf("%s are %+v\nwant %+v", what, got, want)
+		}
+	}
+	do := func(errs ...error) {
+		t.Helper()
+		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := openSpool(path); err == nil {
+	s := open()
+	do(s.add(block(0)), s.add(block(1)))
+	if _, err := openSpool(path, discard); err == nil {
 		t.Error("two proxies have the file open")
 	}
-	if err := s.done(block(1)); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.close()
-	f, _ := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
-	fmt.Fprint(f, `{"found":{"Login":`) // torn by a crash
-	f.Close()
+	// The disk is full in the middle of a line; there is room again for the next.
+	fmt.Fprint(s.file, `{"found":{"Login":`)
+	do(s.add(block(2)), s.done(block(1)), s.close())
 	s = open()
-	left := s.left()
-	slices.SortFunc(left, func(a, b storage.FoundBlock) int { return strings.Compare(a.Nonce, b.Nonce) })
-	if !slices.Equal(left, []storage.FoundBlock{block(0), block(2)}) {
-		t.Errorf("left are %+v", left)
+	want("left", s.left(), block(0), block(2))
+	want("kept", s.kept(), block(1))
+	if got := logs.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "line=5") {
+		t.Errorf("it is said:\n%s", got)
 	}
-	for _, b := range left {
-		if err := s.done(b); err != nil {
-			t.Fatal(err)
-		}
+	if data, err := os.ReadFile(path + ".damaged"); err != nil || string(data) != "{\"found\":{\"Login\":\n" {
+		t.Errorf("set aside is %q, %v", data, err)
 	}
-	if data, _ := os.ReadFile(path); len(data) != 0 {
+	do(s.done(block(0)), s.forget(time.Now().Add(time.Hour)))
+	want("left", s.left(), block(2))
+	if data, _ := os.ReadFile(path); !strings.Contains(string(data), `"Nonce":"2"`) {
 		t.Errorf("the file holds %q", data)
 	}
-	_ = s.close()
-	if err := os.WriteFile(path, []byte("rubbish\n{}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openSpool(path); err == nil || !strings.Contains(err.Error(), "line 1") {
-		t.Errorf("error %v, want line 1 named", err)
+	do(s.done(block(2)), s.forget(time.Now().Add(-time.Hour)))
+	want("kept", s.kept(), block(2))
+	do(s.forget(time.Now().Add(time.Hour)))
+	if data, _ := os.ReadFile(path); len(data) != 0 {
+		t.Errorf("the file holds %q", data)
 	}
 }
 

@@ -1,26 +1,38 @@
 package proxy
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
 
-// spool is a file of the blocks that were found and are not in Redis yet, one a
-// line. A block is in it before it leaves the process.
+// spoolKeep is how long a block stays in the file after Redis had it. A Redis that
+// fails over, or loses its last second, forgets it again; somebody has mended that
+// by then.
+const spoolKeep = 6 * time.Hour
+
+// spool is a file of the blocks that were found lately, one a line. A block is in
+// it before it leaves the process.
 type spool struct {
-	mu      sync.Mutex // guards all below, and the file
-	file    *os.File
-	waiting map[string]storage.FoundBlock
+	mu     sync.Mutex // guards all below, and the file
+	file   *os.File
+	blocks map[string]*spooled
+}
+
+// spooled is a block in the file.
+type spooled struct {
+	storage.FoundBlock
+	done time.Time // when Redis had it; zero: it has not
 }
 
 // spoolLine is one line: a block, or the name of one that is in Redis.
@@ -32,51 +44,74 @@ type spoolLine struct {
 func spoolName(b storage.FoundBlock) string { return fmt.Sprintf("%d:%s", b.Height, b.Nonce) }
 
 // openSpool opens the file, or begins it, and locks out a second proxy.
-func openSpool(path string) (*spool, error) {
+func openSpool(path string, log *slog.Logger) (*spool, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("proxy.candidates: %w", err)
 	}
-	s := &spool{file: file, waiting: map[string]storage.FoundBlock{}}
+	s := &spool{file: file, blocks: map[string]*spooled{}}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("proxy.candidates: %s is in use by another proxy; give each its own: %w", path, err)
 	}
-	if err := s.read(path); err != nil {
+	if err := s.read(path, log); err != nil {
 		file.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// read collects what is not done. The last line may be torn by a crash; a line
-// before it that cannot be read might be a block, so that it is an error.
-func (s *spool) read(path string) error {
+// read collects the blocks. A line that a crash or a full disk has torn is told to
+// the operator, for it may be a block, and keeps nobody from mining: the file keeps
+// it until all blocks in it are old.
+func (s *spool) read(path string, log *slog.Logger) error {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("proxy.candidates: %w", err)
 	}
-	whole := data[:bytes.LastIndexByte(data, '\n')+1]
-	in := bufio.NewScanner(bytes.NewReader(whole))
-	for n := 1; in.Scan(); n++ {
+	var damaged []byte
+	n, first := 0, 0
+	for text := range bytes.Lines(data) {
+		n++
+		if text = bytes.TrimSpace(text); len(text) == 0 {
+			continue
+		}
 		var l spoolLine
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			return fmt.Errorf("proxy.candidates: %s line %d cannot be read; it may be a block: look at it, and move the file away", path, n)
+		if json.Unmarshal(text, &l) != nil {
+			if damaged = append(append(damaged, text...), '\n'); first == 0 {
+				first = n
+			}
+			continue
 		}
 		if l.Found != nil {
-			s.waiting[spoolName(*l.Found)] = *l.Found
+			s.blocks[spoolName(*l.Found)] = &spooled{FoundBlock: *l.Found}
 		}
-		delete(s.waiting, l.Done)
+		if b := s.blocks[l.Done]; b != nil {
+			b.done = time.Now() // or earlier
+		}
 	}
-	if err := s.file.Truncate(int64(len(whole))); err != nil {
-		return fmt.Errorf("proxy.candidates: %w", err)
+	if first > 0 {
+		aside := path + ".damaged"
+		if err := appendFile(aside, damaged); err != nil {
+			return fmt.Errorf("proxy.candidates: set damaged lines aside: %w", err)
+		}
+		log.Error("the file of found blocks has damaged lines; each may be a block that is not in redis: look at them", "file", path, "line", first, "copy", aside)
 	}
 	return s.restart()
 }
 
-// restart empties the file once nothing waits in it.
+func appendFile(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Close())
+}
+
+// restart empties the file once there is no block in it.
 func (s *spool) restart() error {
-	if len(s.waiting) > 0 {
+	if len(s.blocks) > 0 {
 		return nil
 	}
 	if err := s.file.Truncate(0); err != nil {
@@ -85,12 +120,18 @@ func (s *spool) restart() error {
 	return nil
 }
 
-// left are the blocks of an earlier process that are not in Redis.
-func (s *spool) left() (blocks []storage.FoundBlock) {
+// left are the blocks that are not in Redis, as far as this file knows; kept are
+// the others, which Redis may have forgotten since.
+func (s *spool) left() []storage.FoundBlock { return s.list(false) }
+func (s *spool) kept() []storage.FoundBlock { return s.list(true) }
+
+func (s *spool) list(done bool) (blocks []storage.FoundBlock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, b := range s.waiting {
-		blocks = append(blocks, b)
+	for _, b := range s.blocks {
+		if done == !b.done.IsZero() {
+			blocks = append(blocks, b.FoundBlock)
+		}
 	}
 	return blocks
 }
@@ -99,7 +140,7 @@ func (s *spool) left() (blocks []storage.FoundBlock) {
 func (s *spool) add(b storage.FoundBlock) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting[spoolName(b)] = b
+	s.blocks[spoolName(b)] = &spooled{FoundBlock: b}
 	if err := s.write(spoolLine{Found: &b}); err != nil {
 		return err
 	}
@@ -113,19 +154,37 @@ func (s *spool) add(b storage.FoundBlock) error {
 func (s *spool) done(b storage.FoundBlock) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiting, spoolName(b))
-	if len(s.waiting) == 0 {
-		return s.restart()
+	known := s.blocks[spoolName(b)]
+	if known == nil || !known.done.IsZero() {
+		return nil
 	}
+	known.done = time.Now()
 	return s.write(spoolLine{Done: spoolName(b)})
 }
 
+// forget leaves out the blocks that were done before then.
+func (s *spool) forget(then time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.blocks)
+	for name, b := range s.blocks {
+		if !b.done.IsZero() && b.done.Before(then) {
+			delete(s.blocks, name)
+		}
+	}
+	if len(s.blocks) == before {
+		return nil
+	}
+	return s.restart()
+}
+
+// write begins a line of its own, whatever became of the one before.
 func (s *spool) write(l spoolLine) error {
 	line, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("encode a found block: %w", err)
 	}
-	if _, err := s.file.Write(append(line, '\n')); err != nil {
+	if _, err := s.file.Write(append(append([]byte{'\n'}, line...), '\n')); err != nil {
 		return fmt.Errorf("write the file of found blocks: %w", err)
 	}
 	return nil
