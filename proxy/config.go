@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ type Config struct {
 	LimitHeadersSize     int           `json:"limitHeadersSize"`     // bytes
 	LimitBodySize        int64         `json:"limitBodySize"`        // bytes
 	BehindReverseProxy   bool          `json:"behindReverseProxy"`   // take a miner's IP from X-Forwarded-For
+	TrustedProxies       []string      `json:"trustedProxies"`       // CIDRs of who may tell a miner's IP: in X-Forwarded-For, or by the PROXY protocol
 	BlockRefreshInterval util.Duration `json:"blockRefreshInterval"` // between looks for new work
 	StateUpdateInterval  util.Duration `json:"stateUpdateInterval"`  // between reports of the node's state to Redis
 	Difficulty           int64         `json:"difficulty"`           // of a share, in hashes
@@ -47,8 +49,8 @@ type StratumConfig struct {
 	KeyFile  string        `json:"keyFile"`
 
 	// ProxyProtocol says that a load balancer in front of all ports tells the
-	// miners' addresses (PROXY protocol, versions 1 and 2). Connections without
-	// are refused.
+	// miners' addresses (PROXY protocol, versions 1 and 2). Connections without, or
+	// from others than proxy.trustedProxies, are refused.
 	ProxyProtocol bool         `json:"proxyProtocol"`
 	Ports         []PortConfig `json:"ports"` // beside the first
 }
@@ -127,6 +129,7 @@ func DefaultConfig() Config {
 		Listen:               "0.0.0.0:8888",
 		LimitHeadersSize:     1024,
 		LimitBodySize:        256,
+		TrustedProxies:       []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}, // loopback, private
 		BlockRefreshInterval: util.Duration(120 * time.Millisecond),
 		StateUpdateInterval:  util.Duration(3 * time.Second),
 		Difficulty:           2_000_000_000,
@@ -162,6 +165,10 @@ func (c Config) Validate() error {
 	f.Check("proxy.listen", util.CheckHostPort(c.Listen))
 	f.Unless(c.LimitHeadersSize >= 1, "proxy.limitHeadersSize", "is %d, want at least 1 byte", c.LimitHeadersSize)
 	f.Unless(c.LimitBodySize >= 1, "proxy.limitBodySize", "is %d, want at least 1 byte", c.LimitBodySize)
+	for i, hops := range c.TrustedProxies {
+		_, err := netip.ParsePrefix(hops)
+		f.Unless(err == nil, fmt.Sprintf("proxy.trustedProxies[%d]", i), `is %q, want a network such as "10.0.0.0/8"`, hops)
+	}
 	f.Unless(c.Difficulty >= 1, "proxy.difficulty", "is %d, want at least 1", c.Difficulty)
 	f.Unless(c.MaxFails >= 1, "proxy.maxFails", "is %d, want at least 1", c.MaxFails)
 	c.Stratum.check(&f)

@@ -18,6 +18,8 @@ func TestConfigValidate(t *testing.T) {
 		{"an address has a port", func(c *Config) { c.Listen = "8888" }, `proxy.listen is "8888", want HOST:PORT`},
 		{"headers have room", func(c *Config) { c.LimitHeadersSize = 0 }, "proxy.limitHeadersSize is 0, want at least 1 byte"},
 		{"bodies have room", func(c *Config) { c.LimitBodySize = 0 }, "proxy.limitBodySize is 0"},
+		{"a trusted hop is a network", func(c *Config) { c.TrustedProxies = []string{"::1/128", "10.0.0.1"} }, `proxy.trustedProxies[1] is "10.0.0.1", want a network such as "10.0.0.0/8"`},
+		{"nobody need be trusted", func(c *Config) { c.TrustedProxies = nil }, ""},
 		{"a share has a difficulty", func(c *Config) { c.Difficulty = 0 }, "proxy.difficulty is 0, want at least 1"},
 		{"failures are counted from one", func(c *Config) { c.MaxFails = 0 }, "proxy.maxFails is 0"},
 		{"stratum listens", func(c *Config) { c.Stratum.Enabled, c.Stratum.Listen = true, "" }, "proxy.stratum.listen is not set"},

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -115,7 +118,8 @@ func write(w http.ResponseWriter, line []byte) {
 }
 
 // clientIP is the miner's address: the connection's, or what the reverse proxy in
-// front of us added to X-Forwarded-For, which is the last one.
+// front of us added to X-Forwarded-For, on the right. Where that is one of ours,
+// too, the miner is further left; what he invented himself is left of him.
 func (p *Proxy) clientIP(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -124,11 +128,45 @@ func (p *Proxy) clientIP(r *http.Request) string {
 	if !p.cfg.BehindReverseProxy {
 		return host
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	if ip := net.ParseIP(strings.TrimSpace(hops[len(hops)-1])); ip != nil {
-		return ip.String()
+	list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, text := range slices.Backward(list) {
+		before, ok := parseHop(text)
+		if !ok || !p.trusted.has(host) {
+			break
+		}
+		host = before.String()
 	}
 	return host
+}
+
+// hops are the networks of reverse proxies and load balancers that are believed.
+type hops []netip.Prefix
+
+func parseHops(list []string) (hops, error) {
+	var h hops
+	for _, text := range list {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("proxy.trustedProxies: %w", err)
+		}
+		h = append(h, prefix)
+	}
+	return h, nil
+}
+
+func (h hops) has(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && slices.ContainsFunc(h, func(p netip.Prefix) bool { return p.Contains(ip.Unmap().WithZone("")) })
+}
+
+// parseHop reads one address of X-Forwarded-For, with or without a port.
+func parseHop(text string) (netip.Addr, bool) {
+	text = strings.TrimSpace(text)
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at.Addr().Unmap(), true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	return ip.Unmap(), err == nil
 }
 
 // serveGetwork serves until ctx ends.

@@ -56,7 +56,13 @@ func (p *Proxy) listen() error {
 		}
 		if p.cfg.Stratum.ProxyProtocol {
 			l = &proxyproto.Listener{Listener: l, ReadHeaderTimeout: 5 * time.Second,
-				ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) { return proxyproto.REQUIRE, nil }}
+				ConnPolicy: func(c proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+					if !p.trusted.has(hostOf(c.Upstream)) {
+						p.log.Debug("connection refused", "ip", hostOf(c.Upstream), "err", proxyproto.ErrInvalidUpstream)
+						return proxyproto.REJECT, proxyproto.ErrInvalidUpstream // which closes it
+					}
+					return proxyproto.REQUIRE, nil
+				}}
 		}
 		at := &port{PortConfig: cfg}
 		if cfg.TLS {

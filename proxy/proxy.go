@@ -39,6 +39,7 @@ type Proxy struct {
 	board       *board
 	upstreams   *upstreams
 	policy      *policy
+	trusted     hops
 	extranonces *extranonces
 	counter     *counter
 	health      *health
@@ -84,6 +85,9 @@ func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy,
 		p.upstreams.list = append(p.upstreams.list, up)
 	}
 	var err error
+	if p.trusted, err = parseHops(cfg.TrustedProxies); err != nil {
+		return nil, err
+	}
 	if p.spool, err = openSpool(cfg.Candidates, parts.Log); err != nil {
 		return nil, err
 	}

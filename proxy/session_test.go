@@ -241,18 +241,70 @@ func TestTheLoadBalancerTellsTheAddress(t *testing.T) {
 	}
 }
 
+// The binary form of the header, too, as haproxy's send-proxy-v2 writes it.
+func TestTheLoadBalancerTellsTheAddressInBinary(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.ProxyProtocol = true
+	p.start()
+	c := p.dial()
+	c.send("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + "\x05\x06\x07\x08\x7f\x00\x00\x01\x0f\xa0\x1f\x48" + `{"id":1,"method":"eth_getWork"}`)
+	if got := c.read(); !strings.Contains(got, p.job(100).Header.Hex()) {
+		t.Errorf("answered %s", got)
+	}
+	if list := p.sessions.list(); len(list) != 1 || list[0].ip != "5.6.7.8" {
+		t.Errorf("sessions are %+v", list)
+	}
+}
+
+// Whoever is no load balancer of ours cannot tell us any address.
+func TestOnlyTrustedLoadBalancersAreBelieved(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.ProxyProtocol, p.cfg.TrustedProxies = true, []string{"127.0.0.2/32"}
+	p.start()
+	const header = "PROXY TCP4 5.6.7.8 127.0.0.1 4000 8008\r\n"
+	stranger := p.dial()
+	_, _ = io.WriteString(stranger.conn, header) // it may be closed already
+	stranger.closed()
+	friend, err := p.dialFrom("127.0.0.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	friend.in = bufio.NewReader(friend.conn)
+	friend.send(header + `{"id":1,"method":"eth_getWork"}`)
+	if got := friend.read(); !strings.Contains(got, p.job(100).Header.Hex()) {
+		t.Errorf("answered %s", got)
+	}
+	if list := p.sessions.list(); len(list) != 1 || list[0].ip != "5.6.7.8" {
+		t.Errorf("sessions are %+v", list)
+	}
+}
+
 func TestTheReverseProxyTellsTheAddress(t *testing.T) {
-	p := &Proxy{cfg: Config{BehindReverseProxy: true}}
+	trusted, err := parseHops([]string{"10.0.0.0/8", "fc00::/7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{cfg: Config{BehindReverseProxy: true}, trusted: trusted}
 	for _, tc := range []struct {
+		peer  string
 		lines []string
 		want  string
 	}{
-		{nil, "192.0.2.1"},
-		{[]string{"rubbish"}, "192.0.2.1"},
-		{[]string{"9.9.9.9, 5.5.5.5"}, "5.5.5.5"},
-		{[]string{"9.9.9.9", "5.5.5.5"}, "5.5.5.5"}, // the first is the miner's own invention
+		{"10.0.0.1", nil, "10.0.0.1"},
+		{"10.0.0.1", []string{"rubbish"}, "10.0.0.1"},
+		{"10.0.0.1", []string{"9.9.9.9, 5.5.5.5"}, "5.5.5.5"},
+		{"10.0.0.1", []string{"9.9.9.9", "5.5.5.5"}, "5.5.5.5"}, // the first is the miner's own invention
+		{"10.0.0.1", []string{"9.9.9.9, 5.5.5.5:1234"}, "5.5.5.5"},
+		{"10.0.0.1", []string{"[2001:db8::1]:1234"}, "2001:db8::1"},
+		{"10.0.0.1", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"10.0.0.1", []string{"9.9.9.9, 5.5.5.5, 10.0.0.2"}, "5.5.5.5"}, // two hops
+		{"10.0.0.1", []string{"5.5.5.5, fd00::2, ::ffff:10.0.0.3"}, "5.5.5.5"},
+		{"10.0.0.1", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"}, // a miner in our own network
+		{"10.0.0.1", []string{"5.5.5.5, unknown, 10.0.0.2"}, "10.0.0.2"},
+		{"192.0.2.1", []string{"5.5.5.5"}, "192.0.2.1"}, // no proxy of ours
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.RemoteAddr = tc.peer + ":4000"
 		r.Header["X-Forwarded-For"] = tc.lines
 		if got := p.clientIP(r); got != tc.want {
 			t.Errorf("%q is taken for %s, want %s", tc.lines, got, tc.want)
@@ -271,7 +323,7 @@ func TestGetworkOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("X-Forwarded-For", "1.1.1.1, 10.9.8.7")
+		req.Header.Set("X-Forwarded-For", "1.1.1.1, 5.9.8.7")
 		res, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
@@ -315,7 +367,7 @@ func TestGetworkOverHTTP(t *testing.T) {
 	}
 	p.policy.mu.Lock()
 	defer p.policy.mu.Unlock()
-	if p.policy.records["10.9.8.7"] == nil || p.policy.records["1.1.1.1"] != nil {
+	if p.policy.records["5.9.8.7"] == nil || p.policy.records["1.1.1.1"] != nil {
 		t.Error("the last hop is not taken for the miner's address")
 	}
 }
