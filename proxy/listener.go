@@ -128,7 +128,7 @@ func (p *Proxy) greet(conn net.Conn, at *port) *session {
 		p.log.Debug("connection refused", "ip", ip, "err", err)
 		return nil
 	}
-	s := &session{proxy: p, port: at, conn: conn, ip: ip, difficulty: at.Difficulty, before: at.Difficulty,
+	s := &session{proxy: p, port: at, conn: conn, ip: ip, difficulty: at.Difficulty,
 		vardiff: vardiff{cfg: at.VarDiff}, buf: make([]byte, lineFirst)}
 	tcp, ok := conn.(*net.TCPConn)
 	if behind, is := conn.(*proxyproto.Conn); is {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,8 +64,8 @@ type session struct {
 	dialect    dialect    // nil until the first request
 	ready      bool       // wants to be told of new work
 	difficulty int64
-	before     int64    // the difficulty of jobs older than since
-	since      uint64   // the first job of the present difficulty
+	earlier    []asked  // difficulties that shares may still come for, oldest first
+	heard      uint64   // the newest job that he has
 	told       struct { // by mining.set
 		epoch      uint64 // plus one
 		difficulty int64
@@ -75,6 +77,12 @@ type session struct {
 	vardiff    vardiff
 	buf        []byte // what was read; from begin to end it is not handled yet
 	begin, end int
+}
+
+// asked is the difficulty of jobs before the one of that number.
+type asked struct {
+	difficulty int64
+	before     uint64
 }
 
 // request is one line of any dialect.
@@ -291,7 +299,8 @@ func (s *session) tell(w *work) {
 	if !s.ready || w == nil {
 		return
 	}
-	s.retarget(time.Now(), false, w.Number)
+	s.retarget(time.Now(), false, max(w.Number, s.heard+1))
+	s.heard = max(s.heard, w.Number)
 	if err := s.push(s.dialect.job(s, w)); err != nil {
 		s.conn.Close() // which wakes the reader
 	}
@@ -348,15 +357,23 @@ func workerName(name string) string {
 	return name
 }
 
-// asked is the difficulty that the miner was asked for when he got the job; the
-// lower one where he may have heard of either.
+// asked is the difficulty that the miner was asked for when he got the job: the
+// lowest one where he may have heard of several, because he asked for the job again
+// or the node went back to it.
 func (s *session) asked(w *work) int64 {
 	s.mu.Lock()
 	defer s.unlock()
-	if w != nil && w.Number < s.since {
-		return min(s.before, s.difficulty)
+	if w == nil {
+		return s.difficulty
 	}
-	return s.difficulty
+	least, from := int64(math.MaxInt64), uint64(0)
+	for _, a := range append(s.earlier, asked{s.difficulty, math.MaxUint64}) {
+		if from <= w.Number+1 && w.First < a.before {
+			least = min(least, a.difficulty)
+		}
+		from = a.before
+	}
+	return least
 }
 
 // submit judges a share and returns the failure to answer, or none. It ends the
@@ -380,11 +397,11 @@ func (s *session) submit(ctx context.Context, sub submission) (failure, error) {
 func (s *session) moved() {
 	s.mu.Lock()
 	defer s.unlock()
-	next := uint64(1)
+	next := s.heard + 1
 	if w := s.proxy.board.now.Load(); w != nil {
-		next = w.Number + 1
+		next = max(next, w.Number+1)
 	}
-	if s.since < next { // else he has not heard of the last move yet
+	if n := len(s.earlier); n == 0 || s.earlier[n-1].before < next { // else he has not heard of the last move yet
 		s.retarget(time.Now(), true, next)
 	}
 }
@@ -392,6 +409,9 @@ func (s *session) moved() {
 // retarget moves the difficulty from a job on. s.mu must be held.
 func (s *session) retarget(now time.Time, share bool, from uint64) {
 	if d, moved := s.vardiff.next(now, share, s.difficulty); moved {
-		s.before, s.difficulty, s.since = s.difficulty, d, from
+		oldest := s.proxy.board.oldest.Load()
+		s.earlier = slices.DeleteFunc(s.earlier, func(a asked) bool { return a.before <= oldest })
+		s.earlier = append(s.earlier, asked{s.difficulty, from})
+		s.difficulty = d
 	}
 }

@@ -394,6 +394,53 @@ func TestVardiffMovesOnceForAJob(t *testing.T) {
 	c.want(submitWork(99, n, w, d), `{"id":99,"jsonrpc":"2.0","result":false,"error":{"code":23,"message":"Low difficulty share"}}`)
 }
 
+// Each job of the backlog keeps the difficulty that it was told with.
+func TestVardiffRemembersTheBacklog(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.VarDiff = &VarDiffConfig{}
+	p.cfg.VarDiff.SetDefaults()
+	p.cfg.VarDiff.MinDiff, p.cfg.VarDiff.MaxDiff, p.cfg.VarDiff.TargetTime = 1, 1000, 1000
+	p.cfg.Difficulty = 4
+	p.start()
+	c, first := p.login(), p.job(100)
+	nonce, id := uint64(0), 1
+	share := func(w *work, difficulty, tooGood int64, answer string) {
+		t.Helper()
+		id++
+		n, d := p.share(w, difficulty, tooGood, nonce)
+		nonce = n + 1
+		c.want(submitWork(id, n, w, d), fmt.Sprintf(`{"id":%d,"jsonrpc":"2.0","result":%s}`, id, answer))
+	}
+	const low = `false,"error":{"code":23,"message":"Low difficulty share"}`
+	w := first
+	for i, difficulty := range []int64{4, 6, 9} {
+		for range retargetShares {
+			share(w, difficulty, 0, "true")
+		}
+		p.nodes[0].give(101+uint64(i), impossible)
+		w = p.job(101 + uint64(i))
+		c.read()
+	}
+	share(first, 4, 6, "true")
+	share(p.board.id("2"), 6, 9, "true")
+	share(p.board.id("2"), 4, 6, low)
+	share(p.board.id("3"), 6, 9, low)
+	share(w, 9, 13, low)
+	// What is too old is forgotten.
+	p.nodes[0].give(103+backlog, impossible)
+	w = p.job(103 + backlog)
+	c.read()
+	s := p.sessions.list()[0]
+	for range retargetShares {
+		share(w, 13, 0, "true")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.earlier) != 1 {
+		t.Errorf("remembers %v", s.earlier)
+	}
+}
+
 // Who finds nothing is asked for less, with the next job.
 func TestVardiffOfWhoFindsNothing(t *testing.T) {
 	p := newPool(t, 1)

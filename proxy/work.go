@@ -23,6 +23,7 @@ type work struct {
 
 	// Number counts the jobs of this process; ID is how miners name this one.
 	Number uint64
+	First  uint64 // the number of the first job of the same work
 	ID     string
 	Epoch  uint64 // as EthereumStratum/2.0.0 counts: rounds of the seed hash
 	Clean  bool   // earlier jobs of a lower height are no use any more
@@ -36,7 +37,7 @@ type work struct {
 // duplicates.
 func (w *work) again() *work {
 	return &work{Header: w.Header, Seed: w.Seed, Target: w.Target, Difficulty: w.Difficulty, Height: w.Height, Node: w.Node,
-		Epoch: w.Epoch, Since: time.Now(), seen: w.seen}
+		First: w.First, Epoch: w.Epoch, Since: time.Now(), seen: w.seen}
 }
 
 // form is one way to tell a job: a dialect's, at a difficulty.
@@ -91,7 +92,8 @@ const backlog = 3
 
 // board shows the present work and remembers what shares may still come for.
 type board struct {
-	now atomic.Pointer[work]
+	now    atomic.Pointer[work]
+	oldest atomic.Uint64 // number of a job
 
 	mu       sync.RWMutex
 	byHeader map[common.Hash]*work // guarded by mu, like the next
@@ -109,15 +111,22 @@ func (b *board) post(w *work) {
 	defer b.mu.Unlock()
 	last := b.now.Load()
 	b.number++
+	if w.First == 0 {
+		w.First = b.number
+	}
 	w.Number, w.ID = b.number, strconv.FormatUint(b.number, 16)
 	w.Clean = last == nil || w.Height != last.Height
 	b.byHeader[w.Header], b.byID[w.ID] = w, w
+	oldest := w.First
 	for id, old := range b.byID {
 		if old.Height+backlog < w.Height || old.Height > w.Height+backlog {
 			delete(b.byHeader, old.Header)
 			delete(b.byID, id)
+			continue
 		}
+		oldest = min(oldest, old.First)
 	}
+	b.oldest.Store(oldest)
 	b.now.Store(w)
 }
 
