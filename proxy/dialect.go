@@ -63,7 +63,7 @@ var (
 )
 
 // failOf is what a share is answered with.
-var failOf = [verdicts]failure{valid: failNone, stale: failStale, duplicate: failDuplicate, lowDifficulty: failLow, unavailable: failOther}
+var failOf = [verdicts]failure{valid: failNone, stale: failStale, duplicate: failDuplicate, lowDifficulty: failLow, unavailable: failOther, idle: failNoWork}
 
 // line encodes a message. What the pool itself puts together always encodes.
 func line(v any) []byte {

@@ -178,17 +178,17 @@ func (p *Proxy) oldest() uint64 {
 	return w.Height - min(w.Height, backlog+5) // the existing pools keep eight heights
 }
 
-// present is the work to hand out now, or nil while there is none, or Redis is
-// away.
+// present is the work to hand out now, or nil while there is none, or Redis or
+// all nodes are away.
 func (p *Proxy) present() *work {
-	if p.health.sick() {
+	if p.health.sick() || p.upstreams.dead.Load() {
 		return nil
 	}
 	return p.board.now.Load()
 }
 
-// announce tells everybody of the present work, once; when Redis is back after it
-// was away, of what came meanwhile.
+// announce tells everybody of the present work, once; when Redis or the nodes are
+// back after they were away, once more.
 func (p *Proxy) announce() {
 	w := p.present()
 	if w == p.told {

@@ -31,17 +31,18 @@ const (
 	duplicate                    // it was counted before
 	lowDifficulty                // it does not meet the difficulty, or its mix is wrong
 	unavailable                  // the pool could not tell; the miner may send it again
+	idle                         // no node gives work: it is of no use
 	verdicts                     // how many there are
 )
 
 func (v verdict) String() string {
-	return [...]string{"valid", "stale", "duplicate", "low difficulty", "unavailable"}[v]
+	return [...]string{"valid", "stale", "duplicate", "low difficulty", "unavailable", "without a node"}[v]
 }
 
 // judge verifies a share and counts it. It returns when the share is in Redis.
 func (p *Proxy) judge(ctx context.Context, s submission) verdict {
 	v := p.verify(ctx, s)
-	if v == unavailable {
+	if v == unavailable || v == idle {
 		s.Work.seen.remove(s.Nonce)
 	}
 	p.tally[v].Add(1)
@@ -73,6 +74,9 @@ func (p *Proxy) verify(ctx context.Context, s submission) verdict {
 		Nonce: fmt.Sprintf("0x%016x", s.Nonce), Header: s.Work.Header.Hex(), Mix: digest.Mix.Hex()}
 	if meets(digest.Final, s.Work.Target) {
 		return p.found(ctx, s, share)
+	}
+	if p.upstreams.dead.Load() {
+		return idle
 	}
 	return p.count(ctx, s, share)
 }

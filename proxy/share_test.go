@@ -209,6 +209,47 @@ func TestTwoProxiesCatchEachOthersDuplicatesAndShareNoExtranonce(t *testing.T) {
 	}
 }
 
+// When no node has given work for long, shares of the last one are worth nothing,
+// and nobody is asked for them. A block among them goes to the nodes all the same.
+func TestNoWorkWhileAllNodesAreAway(t *testing.T) {
+	p := newPool(t, 2)
+	for _, n := range p.nodes {
+		n.give(100, 64)
+	}
+	p.start()
+	w, c := p.job(100), p.login()
+	fail := func(err error) {
+		for _, n := range p.nodes {
+			n.change(func() { n.fails = err })
+		}
+	}
+	const none = `"error":{"code":0,"message":"Work not ready"}}`
+	nonce, d := p.share(w, 2, 64, 0)
+	fail(errors.New("dead"))
+	p.until("both nodes are known to be dead", func() bool { return strings.Count(p.logs.String(), "does not give work") == 2 })
+	c.want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`) // for a while it counts
+	p.upstreams.worked.Store(time.Now().Add(-patience - time.Second).UnixNano())
+	p.until("it has been too long", func() bool { return p.present() == nil })
+	c.want(`{"id":3,"method":"eth_getWork"}`, `{"id":3,"jsonrpc":"2.0","result":null,`+none)
+	nonce, d = p.share(w, 2, 64, nonce+1)
+	c.want(submitWork(4, nonce, w, d), `{"id":4,"jsonrpc":"2.0","result":null,`+none)
+	if got := p.round(alice); got != "2" {
+		t.Errorf("alice's round is %s, want 2", got)
+	}
+	block, e := p.share(w, 64, 0, 0)
+	c.want(submitWork(5, block, w, e), `{"id":5,"jsonrpc":"2.0","result":true}`)
+	p.until("the nodes have the block", func() bool { return len(p.nodes[0].got()) > 0 && len(p.nodes[1].got()) > 0 })
+	fail(nil)
+	if got := c.read(); !strings.Contains(got, w.Header.Hex()) { // the same work, told again
+		t.Errorf("told %s", got)
+	}
+	nonce, d = p.share(w, 2, 64, nonce+1)
+	c.want(submitWork(6, nonce, w, d), `{"id":6,"jsonrpc":"2.0","result":true}`)
+	if logs := p.logs.String(); strings.Count(logs, "no node gives work") != 1 || strings.Count(logs, "a node gives work again") != 1 {
+		t.Errorf("it is said:\n%s", logs)
+	}
+}
+
 func TestTheNextNodeGivesWorkUntilTheFirstIsBack(t *testing.T) {
 	p := newPool(t, 2).start()
 	c := p.login()

@@ -28,6 +28,10 @@ const (
 	// answer.
 	submitTries = 5
 	submitNap   = 200 * time.Millisecond
+	// patience is how long miners go on with the last work when no node gives any: a
+	// node that starts again is back by then. After several blocks' time what they
+	// find is of no use to anybody, and would be paid all the same.
+	patience = time.Minute
 )
 
 // upstream is one node.
@@ -52,6 +56,8 @@ type upstreams struct {
 	check    time.Duration
 	log      *slog.Logger
 	kick     chan *upstream // a node has told of a new block
+	worked   atomic.Int64   // when a node last gave work, unix nanoseconds
+	dead     atomic.Bool    // none has for longer than patience
 	current  atomic.Pointer[upstream]
 }
 
@@ -65,6 +71,7 @@ func (u *upstreams) run(ctx context.Context) {
 			wg.Go(func() { u.listen(ctx, up) })
 		}
 	}
+	u.worked.Store(time.Now().UnixNano())
 	u.choose(ctx)
 	for ctx.Err() == nil {
 		up := u.current.Load()
@@ -101,7 +108,7 @@ func (u *upstreams) refresh(ctx context.Context, up *upstream) error {
 		if known != u.board.now.Load() { // the node went back to it
 			u.board.post(known.again())
 		}
-		u.announce()
+		u.alive()
 		return nil
 	}
 	if !height {
@@ -121,8 +128,17 @@ func (u *upstreams) refresh(ctx context.Context, up *upstream) error {
 	}
 	up.height.Store(w.Height)
 	u.board.post(w)
-	u.announce()
+	u.alive()
 	return nil
+}
+
+// alive notes that a node gave the present work, and tells everybody of it.
+func (u *upstreams) alive() {
+	u.worked.Store(time.Now().UnixNano())
+	if u.dead.Swap(false) {
+		u.log.Info("a node gives work again")
+	}
+	u.announce()
 }
 
 // chase asks again and again until the node has work on top of the block that it
@@ -151,6 +167,10 @@ func (u *upstreams) failed(ctx context.Context, up *upstream, err error) {
 	}
 	if up.healthy.Swap(false) {
 		u.log.Warn("node does not give work", "node", up.Name, "err", err)
+	}
+	if since := time.Unix(0, u.worked.Load()); time.Since(since) > patience && !u.dead.Swap(true) {
+		u.log.Error("no node gives work; miners get none until one does", "since", since.Format(time.TimeOnly))
+		u.announce()
 	}
 	u.choose(ctx)
 	if u.current.Load() != up {
