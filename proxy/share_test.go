@@ -50,6 +50,7 @@ func TestABlockIsNeverLost(t *testing.T) {
 			p := newPool(t, 2)
 			for _, n := range p.nodes {
 				n.give(100, 8)
+				n.file = p.cfg.Candidates
 			}
 			p.start()
 			w, c := p.job(100), p.login()
@@ -62,6 +63,14 @@ func TestABlockIsNeverLost(t *testing.T) {
 			want := fmt.Sprintf("0x%016x:%s:%s:", nonce, w.Header, d.Mix)
 			if got := p.candidates()[0].(string); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, ":8:4") {
 				t.Errorf("candidate %s, want %s…:8:4", got, want)
+			}
+			for _, n := range p.nodes {
+				p.until("it has the block", func() bool { return len(n.got()) > 0 })
+				n.change(func() {
+					if !strings.Contains(n.filed, fmt.Sprintf("0x%016x", nonce)) {
+						t.Errorf("a node was offered the block when the file held %q", n.filed)
+					}
+				})
 			}
 			p.until("everybody has it", func() bool { return len(p.nodes[0].got()) == tc.tries && len(p.nodes[1].got()) == 1 })
 			if got := p.redis.Do(t, "HGET", fmt.Sprintf("eth:shares:round100:0x%016x", nonce), alice); got != "4" {
@@ -290,6 +299,27 @@ func TestANodeGoesBackToEarlierWork(t *testing.T) {
 	if p.job(200); len(p.board.byID) != 1 || len(p.board.byHeader) != 1 {
 		t.Errorf("%d jobs and %d headers stay", len(p.board.byID), len(p.board.byHeader))
 	}
+}
+
+// Only what is wrong counts against a miner, not what comes late or twice.
+func TestLateSharesBanNobody(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Policy.Banning.Enabled, p.cfg.Policy.Banning.IPSet, p.cfg.Policy.Banning.CheckThreshold = true, "", 4
+	p.start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 2, 0, 0)
+	c.want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	for range 10 {
+		c.want(submitWork(3, nonce, w, d), `{"id":3,"jsonrpc":"2.0","result":false,"error":{"code":22,"message":"Duplicate share"}}`)
+		c.want(submitWork(4, nonce, &work{Header: common.Hash{9}}, d), `{"id":4,"jsonrpc":"2.0","result":false,"error":{"code":21,"message":"Stale share"}}`)
+	}
+	// Nor for it: three wrong ones more are three quarters of all.
+	for i := range 3 {
+		low, e := p.bad(w, 2, uint64(1000*(i+1)))
+		c.send(submitWork(5, low, w, e))
+		c.read()
+	}
+	c.closed()
 }
 
 func TestParseWork(t *testing.T) {
