@@ -67,45 +67,36 @@ func TestAFreedExtranonceRests(t *testing.T) {
 	}
 }
 
-// away is a ledger without extranonces for some calls.
+// away is a ledger without extranonces for some calls. It is told what is renewed.
 type away struct {
 	Ledger
 	fails int
-	calls chan []byte
+	have  chan []byte
 }
 
 func (a *away) Extranonces(ctx context.Context, proxy string, ttl time.Duration, have []byte, more bool, begin byte) (byte, []byte, error) {
-	a.calls <- have
-	if a.fails--; a.fails >= 0 {
-		return 0, nil, context.DeadlineExceeded
+	if len(have) > 0 {
+		select {
+		case a.have <- have:
+		case <-ctx.Done():
+		}
+		if a.fails--; a.fails >= 0 {
+			return 0, nil, context.DeadlineExceeded
+		}
 	}
 	return a.Ledger.Extranonces(ctx, proxy, ttl, have, more, begin)
 }
 
 func TestExtranoncesAreRenewed(t *testing.T) {
 	p := newPool(t, 1)
-	ledger := &away{p.db, 0, make(chan []byte)}
-	e := newExtranonces(ledger, "me", discard)
-	e.renewal = time.Millisecond
-	go func() { <-ledger.calls }()
-	x, err := e.take(t.Context(), new(session))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ledger.fails = 2
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); e.run(ctx) }()
+	ledger := &away{p.db, 2, make(chan []byte)}
+	p.before = func() { p.extranonces.ledger, p.extranonces.renewal = ledger, time.Millisecond }
+	p.start()
+	x := p.dial().subscribe()
 	for range 4 {
-		if have := <-ledger.calls; !slices.Equal(have, []byte{x[0]}) {
-			t.Errorf("renewed %v, want %d", have, x[0])
+		if have := <-ledger.have; fmt.Sprintf("%x", have) != x[:2] {
+			t.Errorf("renewed %x, want %s", have, x[:2])
 		}
 	}
-	cancel()
-	go func() {
-		for range ledger.calls {
-		}
-	}()
-	<-ended
-	close(ledger.calls)
+	p.stop()
 }

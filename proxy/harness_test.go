@@ -137,8 +137,10 @@ type pool struct {
 	nodes []*node
 	cfg   Config
 	logs  *logBuffer
+	ws    string // of every node
 	*Proxy
-	stop func()
+	before func() // the Proxy runs
+	stop   func()
 }
 
 type logBuffer struct {
@@ -188,11 +190,14 @@ func (p *pool) start() *pool {
 	var list []Upstream
 	for i, n := range p.nodes {
 		parts.Nodes = append(parts.Nodes, n)
-		list = append(list, Upstream{Name: fmt.Sprint("node ", i)})
+		list = append(list, Upstream{Name: fmt.Sprint("node ", i), WS: p.ws})
 	}
 	var err error
 	if p.Proxy, err = New(p.cfg, list, 20*time.Millisecond, parts); err != nil {
 		p.t.Fatal(err)
+	}
+	if p.before != nil {
+		p.before()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -14,10 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/proxy/ethash"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
 // login is a connection of alice's, ready to submit.
@@ -320,6 +324,41 @@ func TestLateSharesBanNobody(t *testing.T) {
 		c.read()
 	}
 	c.closed()
+}
+
+// A node that tells of a new block is asked for work on top of it at once.
+func TestANodeTellsOfNewBlocks(t *testing.T) {
+	heads := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = conn.CloseNow() }()
+		if _, _, err := conn.Read(r.Context()); err != nil {
+			t.Error(err)
+		}
+		ctx := conn.CloseRead(r.Context())
+		_ = conn.Write(ctx, websocket.MessageText, []byte(`{"jsonrpc":"2.0","id":1,"result":"0x1"}`))
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-heads:
+				_ = conn.Write(ctx, websocket.MessageText, []byte(`{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0x1","result":{"number":"0x65"}}}`))
+			}
+		}
+	}))
+	defer server.Close()
+	p := newPool(t, 1)
+	p.ws = "ws" + strings.TrimPrefix(server.URL, "http")
+	p.cfg.BlockRefreshInterval = util.Duration(time.Hour)
+	p.start()
+	p.nodes[0].give(101, impossible)
+	heads <- struct{}{}
+	p.job(101)
+	p.stop()
 }
 
 func TestParseWork(t *testing.T) {
