@@ -26,7 +26,7 @@ func TestRealBlocksAtEveryBatchSize(t *testing.T) {
 				for i := range work {
 					work[i] = Work{v.work.Header, v.work.Nonce + uint64(i-at)}
 				}
-				h.hash(c, work, digests)
+				h.hash(c, work, digests, 9*size%accesses)
 				v.check(t, digests[at])
 				for i, d := range digests {
 					if i != at && (d.Mix == v.mix || d.Final == digests[at].Final) {
@@ -35,7 +35,7 @@ func TestRealBlocksAtEveryBatchSize(t *testing.T) {
 				}
 			}
 			var d [1]Digest
-			h.hash(c, []Work{v.work}, d[:])
+			h.hash(c, []Work{v.work}, d[:], 0)
 			if Quick(v.work, v.mix) != d[0].Final {
 				t.Error("the quick check gives another final hash")
 			}

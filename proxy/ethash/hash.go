@@ -12,7 +12,7 @@ const (
 	accesses = 64  // pages of the dataset that a hash visits
 	parents  = 256 // lines of the cache that make a line of the dataset
 
-	// Batch is how many shares are hashed in lock step.
+	// Batch is how many shares a worker hashes in lock step.
 	Batch = 8
 	lanes = 2 * Batch // each page is two lines
 )
@@ -76,14 +76,19 @@ func (k *keccak256) final(seed *item, mix common.Hash) (h common.Hash) {
 	return h
 }
 
-// hasher is the room that one worker needs for a batch.
+// hasher is the room of one worker. A share may come whenever there is room, and
+// leaves when it is done: those under way need not have begun together.
 type hasher struct {
-	k512  *keccak512
-	k256  *keccak256
-	seeds [Batch]item
-	mixes [lanes]item // two lines a share
-	lines [lanes]item // of the dataset, being made
-	index [lanes]uint32
+	k512 *keccak512
+	k256 *keccak256
+
+	n        int // shares under way, all on one cache
+	requests [Batch]*request
+	done     [Batch]uint32 // accesses, of each
+	seeds    [Batch]item
+	mixes    [lanes]item // two lines a share
+	lines    [lanes]item // of the dataset, being made
+	index    [lanes]uint32
 
 	avx2    bool   // whether to use it; the tests do without, too
 	touched uint32 // keeps the compiler from leaving out a read
@@ -91,31 +96,51 @@ type hasher struct {
 
 func newHasher() *hasher { return &hasher{k512: newKeccak512(), k256: newKeccak256(), avx2: avx2} }
 
-// hash computes out[i] of work[i], at most [Batch] of them, without allocation.
-func (h *hasher) hash(c *cache, work []Work, out []Digest) {
-	n := len(work)
-	for i := range work {
-		h.k512.seed(&h.seeds[i], work[i])
-		h.mixes[2*i], h.mixes[2*i+1] = h.seeds[i], h.seeds[i]
+// add begins a share, for which there must be room.
+func (h *hasher) add(r *request) {
+	i := h.n
+	h.n++
+	h.k512.seed(&h.seeds[i], r.work)
+	h.mixes[2*i], h.mixes[2*i+1] = h.seeds[i], h.seeds[i]
+	h.requests[i], h.done[i] = r, 0
+}
+
+// step takes every share that is under way one access further, without allocation,
+// and answers those that this was the last one of.
+func (h *hasher) step() {
+	n, c := h.n, h.requests[0].cache
+	for i := range n {
+		access := h.done[i]
+		word := h.mixes[2*i+int(access/words%2)][access%words]
+		page := c.pages.mod((access^h.seeds[i][0])*fnvPrime ^ word)
+		h.index[2*i], h.index[2*i+1] = 2*page, 2*page+1
+		h.done[i]++
 	}
-	for access := range uint32(accesses) {
-		for i := range n {
-			word := h.mixes[2*i+int(access/words%2)][access%words]
-			page := c.pages.mod((access^h.seeds[i][0])*fnvPrime ^ word)
-			h.index[2*i], h.index[2*i+1] = 2*page, 2*page+1
+	h.dataset(c, 2*n)
+	for l := range 2 * n {
+		mix, line := &h.mixes[l&(lanes-1)], &h.lines[l&(lanes-1)]
+		for w := range mix {
+			mix[w] = mix[w]*fnvPrime ^ line[w]
 		}
-		h.dataset(c, 2*n)
-		for l := range 2 * n {
-			mix, line := &h.mixes[l&(lanes-1)], &h.lines[l&(lanes-1)]
-			for w := range mix {
-				mix[w] = mix[w]*fnvPrime ^ line[w]
-			}
+	}
+	for i := n - 1; i >= 0; i-- {
+		if h.done[i] == accesses {
+			h.finish(i)
 		}
 	}
-	for i := range work {
-		compress(&out[i].Mix, &h.mixes[2*i], &h.mixes[2*i+1])
-		out[i].Final = h.k256.final(&h.seeds[i], out[i].Mix)
-	}
+}
+
+// finish answers a share, and lets the last one take its place.
+func (h *hasher) finish(i int) {
+	r := h.requests[i]
+	compress(&r.digest.Mix, &h.mixes[2*i], &h.mixes[2*i+1])
+	r.digest.Final = h.k256.final(&h.seeds[i], r.digest.Mix)
+	h.n--
+	last := h.n
+	h.requests[i], h.done[i], h.seeds[i] = h.requests[last], h.done[last], h.seeds[last]
+	h.mixes[2*i], h.mixes[2*i+1] = h.mixes[2*last], h.mixes[2*last+1]
+	h.requests[last] = nil
+	r.done <- struct{}{}
 }
 
 // compress folds the mix of 128 bytes into its digest of 32.

@@ -91,12 +91,13 @@ func refHash(c [][]uint32, pages uint32, w Work) Digest {
 	return Digest{Mix: common.BytesToHash(refBytes(cmix)), Final: common.BytesToHash(h.Sum(nil))}
 }
 
-// FuzzHash compares any batch over any small cache with the reference.
+// FuzzHash compares any batch over any small cache, begun together or one after
+// the other, with the reference.
 func FuzzHash(f *testing.F) {
-	f.Add(uint16(13), uint32(61), uint8(0), uint8(8), []byte("header"), uint64(7))
-	f.Add(uint16(1), uint32(1), uint8(3), uint8(1), []byte{}, uint64(1<<63))
-	f.Add(uint16(300), uint32(4_294_967_291), uint8(1), uint8(5), []byte("another"), ^uint64(0))
-	f.Fuzz(func(t *testing.T, rows uint16, pages uint32, seeds, size uint8, header []byte, nonce uint64) {
+	f.Add(uint16(13), uint32(61), uint8(0), uint8(8), uint8(0), []byte("header"), uint64(7))
+	f.Add(uint16(1), uint32(1), uint8(3), uint8(1), uint8(1), []byte{}, uint64(1<<63))
+	f.Add(uint16(300), uint32(4_294_967_291), uint8(1), uint8(5), uint8(13), []byte("another"), ^uint64(0))
+	f.Fuzz(func(t *testing.T, rows uint16, pages uint32, seeds, size, gap uint8, header []byte, nonce uint64) {
 		rows, pages, size = max(1, rows%512), max(1, pages), max(1, size%(Batch+1))
 		e := Epoch{Seeds: uint64(seeds % 4)}
 		c, err := newCacheOf(context.Background(), uint64(rows), uint64(pages), e)
@@ -117,7 +118,7 @@ func FuzzHash(f *testing.F) {
 		for _, vectors := range []bool{false, avx2} {
 			h := newHasher()
 			h.avx2 = vectors
-			h.hash(c, work, digests)
+			h.hash(c, work, digests, int(gap%accesses))
 			for i, w := range work {
 				want := refHash(ref, pages, w)
 				if digests[i] != want {

@@ -194,54 +194,41 @@ func (v *Verifier) Hash(ctx context.Context, height uint64, w Work) (Digest, err
 	return d, nil
 }
 
-// work hashes what waits, as many at once as are there: it never waits for a
-// batch to fill.
+// work hashes what comes, until ctx ends. A share that comes while others are
+// under way joins them: it need not wait until they are done.
 func (v *Verifier) work(ctx context.Context) {
 	runtime.LockOSThread() // which ends with the worker
 	unhurried()
 	h := newHasher()
-	var batch [Batch]*request
+	var next *request // of another cache than those under way, which end before
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case batch[0] = <-v.queue:
+		if next != nil && h.n == 0 {
+			h.add(next)
+			next = nil
 		}
-		// Whoever is about to hand in a share may do so first: else the first one
-		// would be hashed alone as soon as it is there, at the price of a batch.
-		runtime.Gosched()
-		n := 1
-	fill:
-		for n < Batch {
+		if h.n == 0 {
 			select {
-			case batch[n] = <-v.queue:
-				n++
+			case <-ctx.Done():
+				return
+			case r := <-v.queue:
+				h.add(r)
+			}
+		}
+	joining:
+		for h.n < Batch && next == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case r := <-v.queue:
+				if r.cache == h.requests[0].cache {
+					h.add(r)
+				} else {
+					next = r
+				}
 			default:
-				break fill
+				break joining
 			}
 		}
-		h.serve(batch[:n])
-	}
-}
-
-// serve hashes a batch, one cache after the other where there are two.
-func (h *hasher) serve(batch []*request) {
-	var works [Batch]Work
-	var digests [Batch]Digest
-	for len(batch) > 0 {
-		c, n := batch[0].cache, 0
-		for i, r := range batch {
-			if r.cache == c {
-				batch[i], batch[n] = batch[n], r
-				works[n] = r.work
-				n++
-			}
-		}
-		h.hash(c, works[:n], digests[:n])
-		for i, r := range batch[:n] {
-			r.digest = digests[i]
-			r.done <- struct{}{}
-		}
-		batch = batch[n:]
+		h.step()
 	}
 }

@@ -54,7 +54,7 @@ func TestManySharesOfTwoEpochsAtOnce(t *testing.T) {
 				return
 			}
 			var want [1]Digest
-			newHasher().hash(v.caches[Classic.Epoch(height)].cache, []Work{w}, want[:])
+			newHasher().hash(v.caches[Classic.Epoch(height)].cache, []Work{w}, want[:], 0)
 			if got != want[0] {
 				t.Errorf("share %d: %+v, want %+v", n, got, want[0])
 			}
@@ -150,13 +150,44 @@ func TestWaitersEndWithTheirContext(t *testing.T) {
 	}
 }
 
+// hash computes out[i] of work[i]. Each begins so many accesses after the one
+// before, at most a whole share's.
+func (h *hasher) hash(c *cache, work []Work, out []Digest, gap int) {
+	requests := make([]*request, len(work))
+	for i, w := range work {
+		requests[i] = &request{work: w, cache: c, done: make(chan struct{}, 1)}
+	}
+	h.run(requests, gap)
+	for i, r := range requests {
+		out[i] = r.digest
+	}
+}
+
+func (h *hasher) run(requests []*request, gap int) {
+	for i, r := range requests {
+		for range gap * min(i, 1) {
+			h.step()
+		}
+		h.add(r)
+	}
+	for h.n > 0 {
+		h.step()
+	}
+	for _, r := range requests {
+		<-r.done
+	}
+}
+
 func TestAShareCostsNoAllocation(t *testing.T) {
 	c, err := newCacheOf(t.Context(), 101, 1009, Epoch{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, work, out := newHasher(), make([]Work, Batch), make([]Digest, Batch)
-	if n := testing.AllocsPerRun(10, func() { h.hash(c, work, out) }); n != 0 {
+	h, requests := newHasher(), make([]*request, Batch)
+	for i := range requests {
+		requests[i] = &request{cache: c, done: make(chan struct{}, 1)}
+	}
+	if n := testing.AllocsPerRun(10, func() { h.run(requests, 7) }); n != 0 {
 		t.Errorf("a batch makes %v allocations", n)
 	}
 }
@@ -174,7 +205,7 @@ func BenchmarkHash(b *testing.B) {
 					for i := range work {
 						work[i].Nonce += Batch
 					}
-					h.hash(c, work, out)
+					h.hash(c, work, out, 0)
 				}
 				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/share")
 				b.ReportMetric(0, "ns/op")
