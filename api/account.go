@@ -33,7 +33,7 @@ type cache struct {
 
 	mu   sync.Mutex // of all below
 	used int
-	list *simplelru.LRU[string, *cached]
+	list *simplelru.LRU[string, cached]
 }
 
 type cached struct {
@@ -60,7 +60,7 @@ const (
 func newCache(cycle func() *snapshot) *cache {
 	c := &cache{bytes: cacheBytes, cycle: cycle, room: make(chan struct{}, cacheMaking)}
 	c.base, c.stop = context.WithCancel(context.Background())
-	c.list, _ = simplelru.NewLRU(cacheEntries, func(key string, e *cached) { c.used -= len(key) + e.answer.size() }) // the size is valid
+	c.list, _ = simplelru.NewLRU(cacheEntries, func(key string, e cached) { c.used -= len(key) + e.answer.size() }) // the size is valid
 	return c
 }
 
@@ -100,11 +100,11 @@ func (c *cache) get(ctx context.Context, key string, cycles uint64, build func(c
 		a, err := build(ctx, s)
 		if err != nil {
 			if old != nil {
-				c.keep(key, &cached{answer: old, until: time.Now().Add(cacheRetry)})
+				c.keep(key, cached{answer: old, until: time.Now().Add(cacheRetry)})
 			}
 			return nil, err
 		}
-		c.keep(key, &cached{answer: a, number: s.number})
+		c.keep(key, cached{answer: a, number: s.number})
 		return a, nil
 	})
 	if how == usable {
@@ -149,7 +149,7 @@ func (c *cache) look(key string, s *snapshot, cycles uint64) (*answer, age) {
 	return e.answer, stale
 }
 
-func (c *cache) keep(key string, e *cached) {
+func (c *cache) keep(key string, e cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.list.Remove(key)
@@ -314,7 +314,7 @@ func (c *collector) workersOf(v *accountView, login string, seen map[string]int6
 // again costs nothing.
 func notFound(format string, args ...any) *answer {
 	a, _ := encode(noStore, errorView{Error: fmt.Sprintf(format, args...)}) // a string is always encoded
-	a.status, a.etag[0] = http.StatusNotFound, ""
+	a.status, a.tagged = http.StatusNotFound, false
 	return a
 }
 

@@ -12,8 +12,8 @@ import (
 // them as the collector can do with, in bytes; how much that is of what lives, in
 // percent, has two bounds.
 const (
-	garbageMost     = 8 << 20
-	garbageLeastPct = 10
+	garbageMost     = 6 << 20
+	garbageLeastPct = 8
 	garbageMostPct  = 50
 	garbageLook     = 250 * time.Millisecond
 )

@@ -25,7 +25,7 @@ func TestLittleGarbageStandsUnlessToldOtherwise(t *testing.T) {
 	if _ = boundGarbage(ended); percent() == before || percent() < garbageLeastPct || percent() > garbageMostPct {
 		t.Errorf("%d %% may stand", percent())
 	}
-	for live, want := range map[uint64]int{0: 50, 1 << 20: 50, 16 << 20: 50, 32 << 20: 25, 64 << 20: 12, 1 << 30: 10} {
+	for live, want := range map[uint64]int{0: 50, 1 << 20: 50, 12 << 20: 50, 24 << 20: 25, 48 << 20: 12, 1 << 30: 8} {
 		if got := garbagePct(live); got != want {
 			t.Errorf("%d MiB live: %d %%, want %d", live>>20, got, want)
 		}

@@ -66,7 +66,7 @@ func newPages(files fs.FS) (http.Handler, error) {
 
 func (p pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h["Content-Security-Policy"], h["Referrer-Policy"] = pagesPolicy, noReferrer
+	h["Content-Security-Policy"], h["Referrer-Policy"], h["X-Content-Type-Options"] = pagesPolicy, noReferrer, notSniffed
 	name := strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/")
 	if name == "" {
 		name = indexPage

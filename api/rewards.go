@@ -29,16 +29,14 @@ type rewards struct {
 	blocks   []*blockCredits // newest first, immature ones before
 	complete int64           // unix seconds from which on no block is missing
 
-	// Where in the blocks the miner with a number is: places[starts[n]:starts[n+1]],
+	// The blocks that the miner with a number is in: places[starts[n]:starts[n+1]],
 	// newest first. He is in few of them.
 	starts []uint32
-	places []place
+	places []uint16 // of blocks; there are at most rewardBlocks
 }
 
-// place is an amount of a block.
-type place struct{ block, entry uint32 }
-
-// blockCredits is one block, and who gets what of it, by miners' numbers.
+// blockCredits is one block, and who gets what of it, by miners' numbers, lowest
+// first.
 type blockCredits struct {
 	key     string
 	block   storage.Block
@@ -108,10 +106,10 @@ func (r *rewards) index() {
 	for n := 1; n < len(starts); n++ {
 		starts[n] += starts[n-1]
 	}
-	places, next := make([]place, starts[len(starts)-1]), slices.Clone(starts)
+	places, next := make([]uint16, starts[len(starts)-1]), slices.Clone(starts)
 	for i, c := range r.blocks {
-		for j, n := range c.who {
-			places[next[n]] = place{uint32(i), uint32(j)}
+		for _, n := range c.who {
+			places[next[n]] = uint16(i)
 			next[n]++
 		}
 	}
@@ -122,14 +120,20 @@ func (r *rewards) number(key string, b storage.Block, pending bool, read map[str
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &blockCredits{key: key, block: b, pending: pending, who: make([]uint32, 0, len(read)), amounts: make([]util.Shannon, 0, len(read))}
+	amounts := make(map[uint32]util.Shannon, len(read))
 	for login, amount := range read {
 		n, ok := r.numbers[login]
 		if !ok {
 			n = uint32(len(r.numbers))
 			r.numbers[login] = n
 		}
-		c.who, c.amounts = append(c.who, n), append(c.amounts, amount)
+		c.who = append(c.who, n)
 		c.total += amount
+		amounts[n] = amount
+	}
+	slices.Sort(c.who)
+	for _, n := range c.who {
+		c.amounts = append(c.amounts, amounts[n])
 	}
 	return c
 }
@@ -147,8 +151,9 @@ func (r *rewards) of(login string) (list []rewardView, complete int64) {
 	places := r.places[r.starts[n]:r.starts[n+1]]
 	list = slices.Grow(list, len(places))
 	for _, at := range places {
-		c := r.blocks[at.block]
-		amount := c.amounts[at.entry]
+		c := r.blocks[at]
+		entry, _ := slices.BinarySearch(c.who, n) // he is in it
+		amount := c.amounts[entry]
 		if amount == 0 {
 			continue
 		}

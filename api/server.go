@@ -85,10 +85,13 @@ type route struct {
 //go:embed openapi.json
 var openAPI []byte
 
+// accountPath is what all that is about one miner begins with.
+const accountPath = "/api/accounts/"
+
 // resources are all that is under /api.
 func (a *API) resources() []route {
 	spec := newAnswer(kindJSON, maxAge(300), openAPI)
-	account := "/api/accounts/{login}"
+	account := accountPath + "{login}"
 	return []route{
 		{account, a.onAccount(func(_ *http.Request, login string) (string, builder, error) {
 			return "a" + login, a.accountOf(login), nil
@@ -144,11 +147,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, "the method is %.20q, want GET", r.Method)
 	case isAPI:
 		var match mux.RouteMatch
-		a.routes.Match(r, &match) // there is one always: the last is for what is not found
-		for name, value := range match.Vars {
-			r.SetPathValue(name, value) // mux would copy the request for each
-		}
-		match.Handler.ServeHTTP(w, r)
+		a.routes.Match(r, &match)     // there is one always: the last is for what is not found
+		match.Handler.ServeHTTP(w, r) // mux would copy the request twice, to tell the route and the login
 	default:
 		a.pages.ServeHTTP(w, r)
 	}
@@ -342,11 +342,12 @@ func unreadable(w http.ResponseWriter) int {
 	return fail(w, http.StatusServiceUnavailable, "the books cannot be read right now; try again in a moment")
 }
 
-// loginOf reads the login of the path.
+// loginOf reads the login of the path, in lower case.
 func loginOf(r *http.Request) (string, error) {
-	login := strings.ToLower(r.PathValue("login"))
+	asked, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), accountPath), "/")
+	login := strings.ToLower(asked)
 	if !util.IsLogin(login) {
-		return "", fmt.Errorf("%.60q is no login, want 0x and 40 hex digits", r.PathValue("login"))
+		return "", fmt.Errorf("%.60q is no login, want 0x and 40 hex digits", asked)
 	}
 	return login, nil
 }

@@ -38,7 +38,9 @@ func Open(ctx context.Context, cfg Config, coin string) (*DB, error) {
 		// A repeated write is applied twice without an error, so every retry is
 		// ours and goes through a script that may be repeated.
 		MaxRetries: -1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
-		DialTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, PoolTimeout: 15 * time.Second,
+		// Pipelines have no connections of their own, with a quarter megabyte each.
+		PipelinePoolSize: -1,
+		DialTimeout:      5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, PoolTimeout: 15 * time.Second,
 	}
 	db := &DB{Keys: NewKeys(coin)}
 	switch cfg.Mode {
