@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -129,10 +130,58 @@ func (c *Client) Receipt(ctx context.Context, txHash common.Hash) (Receipt, erro
 	return fetch(ctx, c, receiptOf(txHash), "eth_getTransactionReceipt", txHash)
 }
 
+// fewReceipts is up to how many receipts are asked for one by one: a block's take two
+// questions.
+const fewReceipts = 3
+
 // Receipts asks for many receipts at once. Each hash has either a receipt or an
-// error, at its own index.
+// error, at its own index. Transactions of one block, which payments of a session
+// mostly are, cost no more than two questions together where the node knows
+// eth_getBlockReceipts.
 func (c *Client) Receipts(ctx context.Context, txHashes []common.Hash) ([]*Receipt, []error) {
-	return each(ctx, c, txHashes, receiptOf, "eth_getTransactionReceipt")
+	receipts, errs := make([]*Receipt, len(txHashes)), make([]error, len(txHashes))
+	open := make([]int, len(txHashes)) // indexes
+	for i := range open {
+		open[i] = i
+	}
+	for missing := 0; len(open) > fewReceipts && missing < fewReceipts; {
+		i := open[0]
+		r, err := c.Receipt(ctx, txHashes[i])
+		if errors.Is(err, ErrNotFound) {
+			missing++
+			errs[i], open = err, open[1:]
+			continue
+		}
+		if err != nil {
+			break
+		}
+		receipts[i], open = &r, open[1:]
+		block, err := c.BlockReceipts(ctx, r.BlockNumber)
+		if err != nil {
+			break
+		}
+		byHash := make(map[common.Hash]*Receipt, len(block))
+		for i := range block {
+			byHash[block[i].TxHash] = &block[i]
+		}
+		before := len(open)
+		open = slices.DeleteFunc(open, func(i int) bool {
+			receipts[i] = byHash[txHashes[i]]
+			return receipts[i] != nil
+		})
+		if before-len(open) < fewReceipts {
+			break
+		}
+	}
+	hashes := make([]common.Hash, len(open))
+	for at, i := range open {
+		hashes[at] = txHashes[i]
+	}
+	rest, failed := each(ctx, c, hashes, receiptOf, "eth_getTransactionReceipt")
+	for at, i := range open {
+		receipts[i], errs[i] = rest[at], failed[at]
+	}
+	return receipts, errs
 }
 
 // receiptOf reads the receipt of one transaction.

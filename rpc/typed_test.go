@@ -352,3 +352,56 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestReceiptsOfOneBlockAreAskedForTogether holds them against those that are asked for
+// one by one, with nodes that know only that.
+func TestReceiptsOfOneBlockAreAskedForTogether(t *testing.T) {
+	chain := rpctest.NewChain(rpctest.Options{})
+	chain.Fund(account, ether)
+	n := chain.Node(t)
+	c := client(t, n.URL)
+	hashes := []common.Hash{{1}} // nobody knows it
+	for nonce := range uint64(25) {
+		raw := signed(t, nonce)
+		if err := c.SendRawTransaction(background, raw); err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, crypto.Keccak256Hash(raw))
+		if nonce%10 == 9 {
+			chain.Mine(1)
+			hashes = append(hashes, common.Hash{2, byte(nonce)})
+		}
+	}
+	chain.Mine(1)
+	hashes = append(hashes, hashes[3]) // asked for twice
+	want, missing := make([]*Receipt, len(hashes)), 0
+	for i, hash := range hashes {
+		r, err := c.Receipt(background, hash)
+		switch {
+		case err == nil:
+			want[i] = &r
+		case errors.Is(err, ErrNotFound):
+			missing++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if missing != 3 {
+		t.Fatalf("%d hashes have no receipt", missing)
+	}
+	for _, hide := range []string{"", "eth_getBlockReceipts"} {
+		n.DisableMethod(hide)
+		before := c.Calls()
+		got, errs := c.Receipts(background, hashes)
+		for i := range hashes {
+			if !reflect.DeepEqual(got[i], want[i]) || (errs[i] == nil) != (want[i] != nil) || errs[i] != nil && !errors.Is(errs[i], ErrNotFound) {
+				t.Errorf("without %q receipt %d is %+v, %v, want %+v", hide, i, got[i], errs[i], want[i])
+			}
+		}
+		asked := c.Calls() - before
+		if most := uint64(12); hide == "" && asked > most {
+			t.Errorf("%d questions for %d receipts of 3 blocks, want at most %d", asked, len(hashes), most)
+		}
+		t.Logf("without %q: %d questions for %d receipts", hide, asked, len(hashes))
+	}
+}

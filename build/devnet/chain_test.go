@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ecdsa"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"os"
@@ -224,6 +225,29 @@ func TestBlockHolds380TransfersAndLeavesTheRest(t *testing.T) {
 		if len(b.Transactions) != want || b.GasLimit != 8_000_000 || int(b.GasUsed) != want*int(params.TxGas) {
 			t.Errorf("block %d has %d transactions, gas %d of %d", number, len(b.Transactions), b.GasUsed, b.GasLimit)
 		}
+	}
+}
+
+func TestReceiptsOfABlockAreThoseOfItsTransactions(t *testing.T) {
+	n := rich(t)
+	for nonce := range uint64(3) {
+		n.pay(nonce, params.TxGas, payee)
+	}
+	n.mine(1)
+	var receipts []json.RawMessage
+	n.call(&receipts, "eth_getBlockReceipts", "0x1")
+	if hashes := n.block(1).Transactions; len(hashes) != 3 || len(receipts) != 3 {
+		t.Fatalf("%d receipts of %d transactions, want 3", len(receipts), len(hashes))
+	}
+	for i, hash := range n.block(1).Transactions {
+		var want json.RawMessage
+		if n.call(&want, "eth_getTransactionReceipt", hash); string(receipts[i]) != string(want) {
+			t.Errorf("receipt %d is %s, want %s", i, receipts[i], want)
+		}
+	}
+	var none []json.RawMessage
+	if n.call(&none, "eth_getBlockReceipts", "0x2"); none != nil {
+		t.Errorf("a block that is not there has %d receipts", len(none))
 	}
 }
 

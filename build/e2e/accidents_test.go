@@ -73,12 +73,15 @@ func (g *group) count() {
 }
 
 func TestRedisRestartedWithItsAppendOnlyFile(t *testing.T) {
-	g := newGroup(t, storagetest.Start(t, storagetest.AOF(storagetest.Always)), startChain(t, "--block-interval", "150ms"))
+	g := newGroup(t, storagetest.Start(t, storagetest.AOF(storagetest.Always)), startChain(t))
+	g.chain.mine(3)
 	p := g.pool()
-	g.until("payments are under way", p, func() bool { return g.redis.Do(t, "EXISTS", "eth:payments:meta") == int64(1) })
+	g.until("payments are sent", p, func() bool { return g.redis.Do(t, "ZCARD", "eth:payments:all") == int64(3) })
 	g.redis.Kill()
+	g.chain.mine(1) // they are mined meanwhile
 	time.Sleep(200 * time.Millisecond)
 	g.redis.Restart()
+	g.chain.call(nil, "devnet_setInterval", 150)
 	g.until("everybody is paid", p, g.allPaid)
 	p.terminate(t)
 	g.count()

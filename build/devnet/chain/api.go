@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -14,6 +15,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/math"
 	"github.com/ethereum/go-ethereum/consensus/ethash"
 	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/node"
 	"github.com/ethereum/go-ethereum/p2p"
 	"github.com/ethereum/go-ethereum/rpc"
 )
@@ -196,7 +198,8 @@ func (a *netAPI) PeerCount() hexutil.Uint {
 	return hexutil.Uint(a.server.PeerCount())
 }
 
-// ethAPI answers eth_syncing, eth_getWork and eth_submitWork in geth's place.
+// ethAPI answers eth_syncing, eth_getWork and eth_submitWork in geth's place, and
+// eth_getBlockReceipts, which this version of it does not have yet.
 //
 // Geth checks submitted work against the whole dataset and would spend minutes
 // and a gigabyte on that; here the cache does. The work itself is geth's.
@@ -204,6 +207,7 @@ type ethAPI struct {
 	says  *pretence
 	miner *miner
 	work  *ethash.API
+	self  func() (*rpc.Client, error) // of this very node
 
 	mu    sync.Mutex
 	given map[common.Hash]job // by header hash; guarded by mu
@@ -281,13 +285,39 @@ func (a *ethAPI) SubmitWork(nonce types.BlockNonce, header, mix common.Hash) boo
 		a.work.SubmitWork(nonce, header, mix)
 }
 
+// GetBlockReceipts is the receipts of a block, each as eth_getTransactionReceipt has it;
+// null when there is no such block.
+func (a *ethAPI) GetBlockReceipts(ctx context.Context, at rpc.BlockNumber) ([]json.RawMessage, error) {
+	node, err := a.self()
+	if err != nil {
+		return nil, err
+	}
+	defer node.Close()
+	var block *struct {
+		Transactions []common.Hash `json:"transactions"`
+	}
+	if err := node.CallContext(ctx, &block, "eth_getBlockByNumber", at, false); err != nil || block == nil {
+		return nil, err
+	}
+	receipts := make([]json.RawMessage, len(block.Transactions))
+	asked := make([]rpc.BatchElem, len(receipts))
+	for i, tx := range block.Transactions {
+		asked[i] = rpc.BatchElem{Method: "eth_getTransactionReceipt", Args: []any{tx}, Result: &receipts[i]}
+	}
+	err = node.BatchCallContext(ctx, asked)
+	for _, elem := range asked {
+		err = errors.Join(err, elem.Error)
+	}
+	return receipts, err
+}
+
 // apis lists our services. They have to be registered after geth's own: of two
 // methods with one name the later one answers.
-func apis(ctx context.Context, m *miner, server *p2p.Server, work *ethash.API) []rpc.API {
+func apis(ctx context.Context, m *miner, stack *node.Node, work *ethash.API) []rpc.API {
 	says := new(pretence)
 	return []rpc.API{
 		{Namespace: "devnet", Service: &API{ctx: ctx, miner: m, says: says}},
-		{Namespace: "net", Service: &netAPI{says: says, server: server}},
-		{Namespace: "eth", Service: &ethAPI{says: says, miner: m, work: work, given: make(map[common.Hash]job)}},
+		{Namespace: "net", Service: &netAPI{says: says, server: stack.Server()}},
+		{Namespace: "eth", Service: &ethAPI{says: says, miner: m, work: work, self: stack.Attach, given: make(map[common.Hash]job)}},
 	}
 }

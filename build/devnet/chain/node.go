@@ -80,7 +80,7 @@ func (n *Node) Run(ctx context.Context, ready func(Ready)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	m := newMiner(backend, n.cfg)
 	idle := make(chan struct{})
-	stack.RegisterAPIs(apis(ctx, m, stack.Server(), workOf(backend)))
+	stack.RegisterAPIs(apis(ctx, m, stack, workOf(backend)))
 	if err := stack.Start(); err != nil {
 		cancel()
 		return fmt.Errorf("start the node: %w", err)
