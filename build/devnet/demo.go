@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	demoDifficulty = 170              // hashes a block: a second's work of all rigs
+	demoDifficulty = 120              // hashes a block: less than a second's work of all rigs
 	demoShares     = 8                // shares a block, on average
 	demoDepth      = 32               // blocks until a reward is paid out, the least a pool may have
 	demoThresh     = 500_000_000      // Shannon
