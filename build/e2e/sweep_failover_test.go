@@ -134,7 +134,7 @@ func (p *pair) heal() {
 			p.follow(master)
 		}
 		return following >= 0 && p.ready() &&
-			strings.Contains(p.servers[1-following].Do(p.t, "INFO", "replication").(string), "master_link_status:up")
+			strings.Contains(p.replication(1-following), "master_link_status:up")
 	})
 	p.redis, p.sides["redis"] = p.servers[p.master], p.proxies[p.master]
 }
@@ -177,7 +177,17 @@ func (p *pair) here() bool {
 		return false
 	}
 	p.redis = p.servers[master]
-	return strings.Contains(p.redis.Do(p.t, "INFO", "replication").(string), "role:master")
+	return strings.Contains(p.replication(master), "role:master")
+}
+
+// replication is what a server says of its part; nothing while the Sentinel gives it
+// another, which ends all connections to it.
+func (p *pair) replication(server int) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: p.servers[server].Addr(), MaxRetries: -1})
+	defer func() { _ = client.Close() }() // nothing of it is needed
+	return client.Info(ctx, "replication").Val()
 }
 
 // died is the death of the master, whose last writes the replica does not have.
