@@ -176,11 +176,12 @@ func parseBlock(p part) func(json.RawMessage) (Block, error) {
 
 // takeTransactions reads the transactions themselves.
 func (b *Block) takeTransactions(m *members) {
-	list := must[[]json.RawMessage](m, "transactions")
+	list := m.array("transactions")
 	b.TxHashes = make([]common.Hash, len(list))
 	b.Transactions = make([]Transaction, len(list))
+	var of members
 	for i, raw := range list {
-		tx, err := parseTransaction(raw)
+		tx, err := parseTransaction(&of, raw)
 		if err != nil {
 			// Not wrapped: null in the list is a wrong shape, not an absence.
 			m.fail("transactions", fmt.Errorf("transaction %d: %s", i, err.Error()))

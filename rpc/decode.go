@@ -1,11 +1,14 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math/big"
+	"slices"
 	"strconv"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -39,17 +42,122 @@ func field(name string, err error) error { return fmt.Errorf("field %s: %w", nam
 // members is a JSON object that is read member by member, so that the first wrong one
 // can be named.
 type members struct {
-	raw map[string]json.RawMessage
-	err error // the first member of wrong shape
+	list []member
+	err  error // the first member of wrong shape
+}
+
+type member struct {
+	name  []byte // as it is written: nobody writes those that are asked for with escapes
+	value json.RawMessage
 }
 
 // object opens a JSON object; null is ErrNotFound and anything else is a wrong shape.
 func object(raw json.RawMessage) (*members, error) {
-	if isNull(raw) {
-		return nil, ErrNotFound
-	}
 	m := &members{}
-	return m, json.Unmarshal(raw, &m.raw)
+	return m, m.open(raw)
+}
+
+// open is object, in the place of the one before.
+func (m *members) open(raw json.RawMessage) error {
+	m.list, m.err = m.list[:0], nil
+	if isNull(raw) {
+		return ErrNotFound
+	}
+	if raw[0] != '{' {
+		return errors.New("no object")
+	}
+	for name, value := range parts(raw) {
+		m.list = append(m.list, member{name, value})
+	}
+	return nil
+}
+
+// find returns a member, nil where it is missing; the last one counts.
+func (m *members) find(name string) json.RawMessage {
+	for _, member := range slices.Backward(m.list) {
+		if string(member.name) == name {
+			return member.value
+		}
+	}
+	return nil
+}
+
+// elements opens a JSON array.
+func elements(raw json.RawMessage) ([]json.RawMessage, error) {
+	if raw[0] != '[' {
+		return nil, errors.New("no array")
+	}
+	list := []json.RawMessage{}
+	for _, value := range parts(raw) {
+		list = append(list, value)
+	}
+	return list, nil
+}
+
+// parts are the members of a JSON object, or the elements of an array without names.
+// What they are made of is not looked at: a block is a megabyte, of which few members
+// are asked for. The JSON must be valid, as all is that send lets through.
+func parts(raw json.RawMessage) iter.Seq2[[]byte, json.RawMessage] {
+	return func(yield func([]byte, json.RawMessage) bool) {
+		for i := 1; ; {
+			var name []byte
+			switch c := raw[i]; {
+			case c == '}' || c == ']':
+				return
+			case c == ',' || isSpace(c):
+				i++
+				continue
+			case raw[0] == '{':
+				end := i + length(raw[i:])
+				name = raw[i+1 : end-1]
+				for i = end; raw[i] == ':' || isSpace(raw[i]); i++ {
+				}
+			}
+			end := i + length(raw[i:])
+			if !yield(name, raw[i:end]) {
+				return
+			}
+			i = end
+		}
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// length is how many bytes the JSON value takes that raw begins with.
+func length(raw []byte) int {
+	switch raw[0] {
+	case '"':
+		for i := 1; ; i++ {
+			i += bytes.IndexByte(raw[i:], '"')
+			escapes := 0
+			for raw[i-1-escapes] == '\\' {
+				escapes++
+			}
+			if escapes%2 == 0 {
+				return i + 1
+			}
+		}
+	case '{', '[':
+		for i, depth := 1, 1; ; {
+			switch raw[i] {
+			case '"':
+				i += length(raw[i:])
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				depth--
+			}
+			if i++; depth == 0 {
+				return i
+			}
+		}
+	}
+	if i := bytes.IndexAny(raw, ",]} \t\r\n"); i >= 0 {
+		return i
+	}
+	return len(raw)
 }
 
 // notNull makes null a wrong shape, where an object has to be there.
@@ -62,12 +170,18 @@ func notNull(err error) error {
 
 // maybe reads a member that may be missing or null, and is then nil.
 func maybe[T any](m *members, name string) *T {
-	raw, ok := m.raw[name]
-	if !ok || isNull(raw) {
+	raw := m.find(name)
+	if raw == nil || isNull(raw) {
 		return nil
 	}
 	v := new(T)
-	if err := json.Unmarshal(raw, v); err != nil {
+	var err error
+	if own, ok := any(v).(json.Unmarshaler); ok {
+		err = own.UnmarshalJSON(raw)
+	} else {
+		err = json.Unmarshal(raw, v)
+	}
+	if err != nil {
 		m.fail(name, err)
 	}
 	return v
@@ -87,6 +201,20 @@ func (m *members) fail(name string, err error) {
 	if m.err == nil {
 		m.err = field(name, err)
 	}
+}
+
+// array reads a member that has to be an array.
+func (m *members) array(name string) []json.RawMessage {
+	raw := m.find(name)
+	if raw == nil || isNull(raw) {
+		m.fail(name, errMissing)
+		return nil
+	}
+	list, err := elements(raw)
+	if err != nil {
+		m.fail(name, err)
+	}
+	return list
 }
 
 func (m *members) uint64(name string) uint64 { return uint64(must[hexutil.Uint64](m, name)) }

@@ -62,7 +62,7 @@ func each[T any](ctx context.Context, c *Client, hashes []common.Hash, parse fun
 // transactionOf reads the transaction with the hash.
 func transactionOf(hash common.Hash) func(json.RawMessage) (Transaction, error) {
 	return func(raw json.RawMessage) (Transaction, error) {
-		tx, err := parseTransaction(raw)
+		tx, err := parseTransaction(&members{}, raw)
 		if err == nil && tx.Hash != hash {
 			err = field("hash", errors.New("another transaction's"))
 		}
@@ -70,9 +70,8 @@ func transactionOf(hash common.Hash) func(json.RawMessage) (Transaction, error) 
 	}
 }
 
-func parseTransaction(raw json.RawMessage) (Transaction, error) {
-	m, err := object(raw)
-	if err != nil {
+func parseTransaction(m *members, raw json.RawMessage) (Transaction, error) {
+	if err := m.open(raw); err != nil {
 		return Transaction{}, err
 	}
 	tx := Transaction{
@@ -224,17 +223,17 @@ func (c *Client) BlockReceipts(ctx context.Context, n uint64) ([]Receipt, error)
 		if isNull(raw) {
 			return nil, ErrNotFound
 		}
-		var list []json.RawMessage
-		if err := json.Unmarshal(raw, &list); err != nil {
+		list, err := elements(raw)
+		if err != nil {
 			return nil, err
 		}
 		receipts := make([]Receipt, len(list))
+		var m members
 		for i, raw := range list {
-			m, err := object(raw)
-			if err != nil {
+			if err := m.open(raw); err != nil {
 				return nil, notNull(err)
 			}
-			receipts[i] = parseReceipt(m)
+			receipts[i] = parseReceipt(&m)
 			if receipts[i].BlockNumber != n {
 				m.fail("blockNumber", errors.New("another block's"))
 			}

@@ -25,11 +25,15 @@ type question struct {
 
 // answer is a response as JSON-RPC 2.0 section 5 has it; its members are looked at
 // one by one, because nodes and what stands before them take liberties.
-type answer struct {
-	Version string          `json:"jsonrpc"`
-	ID      json.RawMessage `json:"id"`
-	Result  json.RawMessage `json:"result"`
-	Error   json.RawMessage `json:"error"`
+type answer struct{ Version, ID, Result, Error json.RawMessage }
+
+// parseAnswer reads a response, of JSON that is valid; null says nothing.
+func parseAnswer(raw json.RawMessage) (answer, error) {
+	m, err := object(raw)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return answer{}, err
+	}
+	return answer{m.find("jsonrpc"), m.find("id"), m.find("result"), m.find("error")}, nil
 }
 
 // send asks one node one HTTP message's worth of questions and sets each
@@ -56,29 +60,34 @@ func (c *Client) send(ctx context.Context, n *node, reqs []*Request, batch bool)
 	if err != nil {
 		return err
 	}
+	if reply = bytes.TrimSpace(reply); !json.Valid(reply) {
+		return n.notJSON(status, reply)
+	}
 	if !batch {
-		var a answer
-		if err := json.Unmarshal(reply, &a); err != nil {
+		a, err := parseAnswer(reply)
+		if err != nil {
 			return n.notJSON(status, reply)
 		}
 		reqs[0].Err = n.judge(reqs[0], questions[0].ID, a, status)
 		return nil
 	}
-	var answers []answer
-	if err := json.Unmarshal(reply, &answers); err != nil {
+	list, err := elements(reply)
+	if err != nil {
 		// One error object for the whole batch: nobody says what became of its elements.
-		var a answer
-		if json.Unmarshal(reply, &a) == nil {
+		if a, err := parseAnswer(reply); err == nil {
 			if e, err := a.verdict(); err == nil && e != nil {
 				return fmt.Errorf("batch refused as a whole: %s (code %d)", n.printable(e.Message), e.Code)
 			}
 		}
 		return n.notJSON(status, reply)
 	}
-	byID := make(map[string][]answer, len(answers))
-	for _, a := range answers {
-		id := string(a.ID)
-		byID[id] = append(byID[id], a)
+	byID := make(map[string][]answer, len(list))
+	for _, raw := range list {
+		a, err := parseAnswer(raw)
+		if err != nil {
+			return n.notJSON(status, reply)
+		}
+		byID[string(a.ID)] = append(byID[string(a.ID)], a)
 	}
 	for i, r := range reqs {
 		switch found := byID[fmt.Sprint(questions[i].ID)]; len(found) {
@@ -142,7 +151,7 @@ func (n *node) judge(r *Request, id uint64, a answer, status int) error {
 		return n.unknown(r.Method, errors.New("the answer has another request's id"))
 	}
 	switch {
-	case e != nil && status != http.StatusOK && a.Version != "2.0":
+	case e != nil && status != http.StatusOK && string(a.Version) != `"2.0"`:
 		return n.unknown(r.Method, fmt.Errorf("HTTP status %d: %s", status, n.printable(e.Message)))
 	case e != nil:
 		e.Method, e.Node, e.shown = r.Method, n.name, n.printable(e.Message)
