@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -428,7 +429,6 @@ func (c *chainAudit) search(ctx context.Context, nonce uint64, found map[uint64]
 
 // judge says what is wrong with a nonce that the chain has used.
 func (c *chainAudit) judge(ctx context.Context, n uint64, bound string, p *storage.Payment, s *sight) error {
-	key := c.db.Keys.Nonces(c.meta.Account)
 	if p != nil && s != nil && slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == s.Hash }) {
 		c.payment(p, s)
 		return nil
@@ -443,7 +443,7 @@ func (c *chainAudit) judge(ctx context.Context, n uint64, bound string, p *stora
 	if p == nil || p.State != storage.Void && p.State != storage.Final {
 		c.settled = min(c.settled, n) // it may be explained yet
 	}
-	at := bound
+	key, at := c.db.Keys.Nonces(c.meta.Account), bound
 	switch {
 	case p != nil:
 		at = "payment " + p.ID
@@ -518,7 +518,7 @@ func (c *chainAudit) payment(p *storage.Payment, s *sight) {
 	}
 	if to := addressOf(s.To); to != p.To || s.Value.Cmp(p.Value) != 0 {
 		c.Wrong(key, equationMade, doExplain, "transaction %s sent %s Wei to %s, the ledger says %s to %s", s.Hash, s.Value, to, p.Value, p.To)
-	} else if p.Kind == storage.ToMiner && (!util.SameLogin(p.Login, to.Hex()) || p.Value.Cmp(p.Amount.Wei()) > 0) {
+	} else if p.Kind == storage.ToMiner && (!util.SameLogin(p.Login, hexutil.Encode(to[:])) || p.Value.Cmp(p.Amount.Wei()) > 0) {
 		c.Wrong(key, equationMade, doExplain, "transaction %s sent %s Wei to %s, the ledger took %s Shannon from %s", s.Hash, s.Value, to, p.Amount, p.Login)
 	}
 	switch {
