@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -105,20 +106,27 @@ func (a *Auditor) Audit(ctx context.Context, full bool) (storage.Report, error) 
 		report.Note("the journal and the chain were not looked at: payouts.enabled is false in this configuration")
 		return report, a.save(ctx, &report, nil)
 	}
-	journal, err := storage.Twice(ctx, func(ctx context.Context) (storage.Report, error) { return a.auditJournal(ctx, meta, ledger, made) })
-	if err != nil {
+	var journal, chain storage.Report
+	var seen *storage.Audited
+	g, both := errgroup.WithContext(ctx) // the one takes the processor, the other waits for the node
+	g.Go(func() (err error) {
+		journal, err = storage.Twice(both, func(ctx context.Context) (storage.Report, error) { return a.auditJournal(ctx, meta, ledger, made) })
+		return err
+	})
+	if meta.ChainID != 0 {
+		g.Go(func() (err error) {
+			chain, seen, err = a.auditChain(both, meta, full, made)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return report, err
 	}
 	report.Add(journal)
+	report.Add(chain)
 	if meta.ChainID == 0 {
 		report.Note("the chain was not looked at: payouts have not begun")
-		return report, a.save(ctx, &report, nil)
 	}
-	chain, seen, err := a.auditChain(ctx, meta, full, made)
-	if err != nil {
-		return report, err
-	}
-	report.Add(chain)
 	return report, a.save(ctx, &report, seen)
 }
 
