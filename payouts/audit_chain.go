@@ -8,20 +8,23 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
-// How much of a node an audit takes at most. It asks one question, or one batch, at a
-// time.
+// How much of a node an audit takes at most.
 const (
-	chainChunk   = 500  // nonces that are looked at together
-	blockChunk   = 8    // blocks with their transactions in memory at once
+	atOnce       = 2    // questions, or batches: a node works while an answer is read
+	chainChunk   = 2000 // nonces that are looked at together
+	blockChunk   = 8    // blocks with their transactions in a batch
 	searchBlocks = 2000 // that are read for a transaction nobody knows
 	searchMost   = 20   // such transactions; the others are found by the next audit
 	fewReceipts  = 3    // of one block, up to which they are asked for one by one
@@ -58,10 +61,10 @@ type chainAudit struct {
 	since *storage.Audited // where the last audit ended; nil to begin with the first payment
 	rows  []storage.Paid   // of the history, which people wrote, and payments made by hand
 
-	oneByOne  bool   // the node does not give all receipts of a block
-	block     uint64 // of the last transaction seen: nonces are used in their order
-	end       uint64 // the first nonce that is not deep
-	settled   uint64 // the first nonce of which the ledger may still say something else
+	oneByOne  atomic.Bool // the node does not give all receipts of a block
+	block     uint64      // of the last transaction seen: nonces are used in their order
+	end       uint64      // the first nonce that is not deep
+	settled   uint64      // the first nonce of which the ledger may still say something else
 	searches  int
 	blindFees int      // transactions whose fee the node does not tell
 	tookWei   *big.Int // by transactions since the last audit
@@ -335,39 +338,47 @@ func (c *chainAudit) blocksOf(ctx context.Context, bound map[uint64]string, paym
 // read reads blocks and returns the account's transactions in them that are wanted, by
 // nonce.
 func (c *chainAudit) read(ctx context.Context, numbers []uint64, wanted func(rpc.Transaction) bool) (map[uint64]*sight, error) {
+	var mu sync.Mutex // guards found
 	found := map[uint64]*sight{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
 	for part := range slices.Chunk(numbers, blockChunk) {
-		blocks, err := c.node.BlocksWithTransactions(ctx, part)
-		if err != nil {
-			return nil, blind{err}
-		}
-		for _, b := range blocks {
-			var own []*sight
-			for _, tx := range b.Transactions {
-				if tx.From == c.meta.Account && wanted(tx) {
-					s := &sight{Transaction: tx, block: b}
-					s.block.Transactions, s.block.TxHashes = nil, nil
-					found[tx.Nonce] = s
-					own = append(own, s)
+		g.Go(func() error {
+			blocks, err := c.node.BlocksWithTransactions(ctx, part)
+			if err != nil {
+				return blind{err}
+			}
+			for _, b := range blocks {
+				var own []*sight
+				for _, tx := range b.Transactions {
+					if tx.From == c.meta.Account && wanted(tx) {
+						s := &sight{Transaction: tx, block: b}
+						s.block.Transactions, s.block.TxHashes = nil, nil
+						own = append(own, s)
+					}
 				}
+				if err := c.receipts(ctx, b, own); err != nil {
+					return err
+				}
+				mu.Lock()
+				for _, s := range own {
+					found[s.Nonce] = s
+				}
+				mu.Unlock()
 			}
-			if err := c.receipts(ctx, b, own); err != nil {
-				return nil, err
-			}
-		}
+			return nil
+		})
 	}
-	return found, nil
+	return found, g.Wait()
 }
 
 // receipts finds out what became of transactions of one block: all at once where they
 // are more than a few.
 func (c *chainAudit) receipts(ctx context.Context, b rpc.Block, own []*sight) error {
-	if len(own) > fewReceipts && !c.oneByOne {
+	if len(own) > fewReceipts && !c.oneByOne.Load() {
 		all, err := c.node.BlockReceipts(ctx, b.Number)
-		if c.oneByOne = rpc.IsMethodNotFound(err); !c.oneByOne {
-			if err != nil {
-				return blind{err}
-			}
+		switch {
+		case err == nil:
 			byHash := make(map[common.Hash]*rpc.Receipt, len(all))
 			for i := range all {
 				byHash[all[i].TxHash] = &all[i]
@@ -376,7 +387,10 @@ func (c *chainAudit) receipts(ctx context.Context, b rpc.Block, own []*sight) er
 				s.receipt = byHash[s.Hash]
 			}
 			return nil
+		case !rpc.IsMethodNotFound(err):
+			return blind{err}
 		}
+		c.oneByOne.Store(true)
 	}
 	hashes := make([]common.Hash, len(own))
 	for i, s := range own {
