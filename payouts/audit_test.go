@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc/rpctest"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 )
@@ -699,5 +702,42 @@ func TestTheAuditIsOnSchedule(t *testing.T) {
 	cancel()
 	if err := p.auditor().Run(ctx); err == nil {
 		t.Error("it ended by itself")
+	}
+}
+
+// TestManyBlocksAreReadTwoBatchesAtATime: what is found does not depend on which batch is
+// there first, and the node is not asked more at once.
+func TestManyBlocksAreReadTwoBatchesAtATime(t *testing.T) {
+	o := oldPool{miners: 100, payments: 80 * benchBlock, account: common.HexToAddress("0x01")}
+	var asked, most atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for n, before := asked.Add(1), most.Load(); n > before && !most.CompareAndSwap(before, n); before = most.Load() {
+		}
+		time.Sleep(time.Millisecond) // so that others would come
+		o.ServeHTTP(w, r)
+		asked.Add(-1)
+	}))
+	t.Cleanup(server.Close)
+	node, err := rpc.New([]string{server.URL}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Close)
+	var numbers []uint64
+	for n := range 80 {
+		numbers = append(numbers, uint64(benchFirst+n))
+	}
+	c := &chainAudit{Auditor: &Auditor{node: node}, meta: storage.Meta{Account: o.account}}
+	found, err := c.read(context.Background(), numbers, func(tx rpc.Transaction) bool { return tx.Nonce != 7 })
+	if err != nil || len(found) != o.payments-1 || found[7] != nil {
+		t.Fatalf("%d transactions, %v", len(found), err)
+	}
+	for nonce, s := range found {
+		if s.Nonce != nonce || s.Hash != o.payment(int(nonce)).Attempts[0].Hash || s.block.Number != benchFirst+nonce/benchBlock || s.receipt == nil || s.receipt.TxHash != s.Hash {
+			t.Fatalf("nonce %d is %+v", nonce, s)
+		}
+	}
+	if most.Load() > atOnce {
+		t.Errorf("the node was asked %d things at once, want at most %d", most.Load(), atOnce)
 	}
 }
