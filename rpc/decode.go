@@ -2,17 +2,19 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
+	"io"
 	"math/big"
 	"slices"
 	"strconv"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // typed is a request whose result is checked by parse and kept in out.
@@ -47,7 +49,7 @@ type members struct {
 }
 
 type member struct {
-	name  []byte // as it is written: nobody writes those that are asked for with escapes
+	name  string
 	value json.RawMessage
 }
 
@@ -63,19 +65,18 @@ func (m *members) open(raw json.RawMessage) error {
 	if isNull(raw) {
 		return ErrNotFound
 	}
-	if raw[0] != '{' {
+	if len(raw) == 0 || raw[0] != '{' {
 		return errors.New("no object")
 	}
-	for name, value := range parts(raw) {
+	return split(raw, '{', func(name string, value json.RawMessage) {
 		m.list = append(m.list, member{name, value})
-	}
-	return nil
+	})
 }
 
 // find returns a member, nil where it is missing; the last one counts.
 func (m *members) find(name string) json.RawMessage {
 	for _, member := range slices.Backward(m.list) {
-		if string(member.name) == name {
+		if member.name == name {
 			return member.value
 		}
 	}
@@ -84,80 +85,47 @@ func (m *members) find(name string) json.RawMessage {
 
 // elements opens a JSON array.
 func elements(raw json.RawMessage) ([]json.RawMessage, error) {
-	if raw[0] != '[' {
+	if len(raw) == 0 || raw[0] != '[' {
 		return nil, errors.New("no array")
 	}
 	list := []json.RawMessage{}
-	for _, value := range parts(raw) {
-		list = append(list, value)
+	if err := split(raw, '[', func(_ string, value json.RawMessage) { list = append(list, value) }); err != nil {
+		return nil, err
 	}
 	return list, nil
 }
 
-// parts are the members of a JSON object, or the elements of an array without names.
-// What they are made of is not looked at: a block is a megabyte, of which few members
-// are asked for. The JSON must be valid, as all is that send lets through.
-func parts(raw json.RawMessage) iter.Seq2[[]byte, json.RawMessage] {
-	return func(yield func([]byte, json.RawMessage) bool) {
-		for i := 1; ; {
-			var name []byte
-			switch c := raw[i]; {
-			case c == '}' || c == ']':
-				return
-			case c == ',' || isSpace(c):
-				i++
-				continue
-			case raw[0] == '{':
-				end := i + length(raw[i:])
-				name = raw[i+1 : end-1]
-				for i = end; raw[i] == ':' || isSpace(raw[i]); i++ {
-				}
-			}
-			end := i + length(raw[i:])
-			if !yield(name, raw[i:end]) {
-				return
-			}
-			i = end
-		}
+// split hands out the members of a JSON object, or the elements of an array without
+// names. What they are made of is not looked at further than that it is JSON: a block is
+// a megabyte, of which few members are asked for.
+func split(raw json.RawMessage, kind jsontext.Kind, each func(name string, value json.RawMessage)) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if _, err := d.ReadToken(); err != nil {
+		return err
 	}
-}
-
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
-
-// length is how many bytes the JSON value takes that raw begins with.
-func length(raw []byte) int {
-	switch raw[0] {
-	case '"':
-		for i := 1; ; i++ {
-			i += bytes.IndexByte(raw[i:], '"')
-			escapes := 0
-			for raw[i-1-escapes] == '\\' {
-				escapes++
+	for {
+		var name string
+		if next := d.PeekKind(); next == '}' || next == ']' {
+			_, _ = d.ReadToken() // which it is
+			if _, err := d.ReadToken(); err != io.EOF {
+				return cmp.Or(err, errors.New("something follows it"))
 			}
-			if escapes%2 == 0 {
-				return i + 1
-			}
+			return nil
 		}
-	case '{', '[':
-		for i, depth := 1, 1; ; {
-			switch raw[i] {
-			case '"':
-				i += length(raw[i:])
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
+		if kind == '{' {
+			token, err := d.ReadToken()
+			if err != nil {
+				return err
 			}
-			if i++; depth == 0 {
-				return i
-			}
+			name = token.String()
 		}
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		end := d.InputOffset() // of what raw keeps; value is the decoder's
+		each(name, raw[end-int64(len(value)):end])
 	}
-	if i := bytes.IndexAny(raw, ",]} \t\r\n"); i >= 0 {
-		return i
-	}
-	return len(raw)
 }
 
 // notNull makes null a wrong shape, where an object has to be there.
