@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -270,13 +271,6 @@ func payoutOf(s *snapshot, login string, book storage.MinerBook, rewards []rewar
 	return p
 }
 
-// Workers' charts have a point for so many minutes, and are left out for miners
-// with very many workers.
-const (
-	workerChartSpan = 10
-	workerChartMost = 100
-)
-
 // seenLag is by how much the last share that proxies wrote down may be older than
 // the one that was counted, in seconds; a proxy of the existing pools writes none.
 const seenLag = 60
@@ -297,17 +291,58 @@ func (c *collector) workersOf(v *accountView, login string, seen map[string]int6
 		if at := seen[w.name]; at > 0 && at > w.beat-seenLag {
 			beat = at // to the second; ours is to the cycle
 		}
-		view := workerView{minerView: minerView{LastBeat: beat, HR: w.hr, Offline: w.offline}, HR2: w.hr2}
-		if len(m.workers) <= workerChartMost {
-			view.Charts = c.rates.chart(w, c.tallied, workerChartSpan)
-		}
-		v.Workers[w.name] = view
+		v.Workers[w.name] = workerView{minerView: minerView{LastBeat: beat, HR: w.hr, Offline: w.offline}, HR2: w.hr2}
 		if w.offline {
 			v.WorkersOffline++
 		} else {
 			v.WorkersOnline++
 		}
 	}
+}
+
+// chartsMost is of how many workers of a miner there are charts: the first by name.
+const chartsMost = 100
+
+// charted are those workers.
+func (m *miner) charted() []*worker { return m.workers[:min(len(m.workers), chartsMost)] }
+
+// accountCharts makes the answer to /api/accounts/LOGIN/charts: the large window as
+// it is remembered, and the rest of the day as Redis has it.
+func (a *API) accountCharts(ctx context.Context, s *snapshot, login string) (*answer, error) {
+	login, err := a.stored(ctx, login)
+	if errors.Is(err, storage.ErrNotFound) {
+		return notFound("no such miner"), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, late, from := a.c.chartsOf(login)
+	early, err := a.db.WorkerCharts(ctx, login, names, s.now-daySeconds+1, from-1)
+	if err != nil {
+		return nil, err
+	}
+	v := accountChartsView{Now: s.pool.Now, Charts: make(map[string][]minerPoint, len(names))}
+	for i, name := range names {
+		points := make([]minerPoint, 0, len(early[i])+len(late[i]))
+		for _, p := range slices.Concat(early[i], late[i]) {
+			points = append(points, minerPoint{X: p.Time, Hashrate: p.Values[0]})
+		}
+		v.Charts[name] = points
+	}
+	return encode(a.age, v)
+}
+
+// chartsOf is what is remembered of a miner's workers, and from when on.
+func (c *collector) chartsOf(login string) (names []string, charts [][]storage.ChartPoint, from int64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if m := c.rates.miners[login]; m != nil {
+		for _, w := range m.charted() {
+			names, charts = append(names, w.name), append(charts, c.rates.chart(w, c.tallied))
+		}
+	}
+	from, _ = c.rates.charted(c.tallied)
+	return names, charts, from
 }
 
 // notFound is an answer that is kept like any other, so that asking again and

@@ -97,6 +97,7 @@ type collector struct {
 	ticks        []tick
 
 	charts     []poolPoint // nil until read
+	keptTo     int64       // the end of the last span of workers' charts that is in Redis, unix seconds
 	schedules  [3]schedule // pool, miners, network
 	odd        oddLogins
 	said       map[string]bool // rows that cannot be read, told once
@@ -452,6 +453,37 @@ func (c *collector) addMinerPoints(ctx context.Context, s *snapshot) error {
 		points = append(points, storage.MinerHashrate{Login: m.Login, Hashrate: m.HR})
 	}
 	return c.db.AddMinerPoints(ctx, at, c.cfg.MinerChartsNum, points)
+}
+
+// chartsAtOnce is how many workers' charts are made in one piece.
+const chartsAtOnce = 1000
+
+// keepWorkerCharts writes what all workers did in the large window whenever another
+// span of their charts has ended. Each span is written many times, so that none is
+// lost to a pause, and late shares count.
+func (c *collector) keepWorkerCharts(ctx context.Context, now int64) error {
+	c.mu.RLock()
+	from, to := c.rates.charted(now)
+	var workers []*worker
+	if to > c.keptTo && from <= to {
+		for _, m := range c.rates.miners {
+			workers = append(workers, m.charted()...)
+		}
+	}
+	c.mu.RUnlock()
+	for part := range slices.Chunk(workers, chartsAtOnce) {
+		charts := make([]storage.WorkerChart, 0, len(part))
+		c.mu.RLock()
+		for _, w := range part {
+			charts = append(charts, storage.WorkerChart{Login: w.miner.login, Worker: w.name, Points: c.rates.chart(w, now)})
+		}
+		c.mu.RUnlock()
+		if err := c.db.KeepWorkerCharts(ctx, charts); err != nil {
+			return err
+		}
+	}
+	c.keptTo = to
+	return nil
 }
 
 // encode makes the answers that everybody gets.

@@ -50,6 +50,7 @@ var routesShown = []struct{ name, path string }{
 	{"account-carol", "/api/accounts/" + carol},
 	{"account-dave", "/api/accounts/" + dave},
 	{"account-eve", "/api/accounts/" + eve},
+	{"account-charts", "/api/accounts/" + alice + "/charts"},
 	{"account-payments", "/api/accounts/" + alice + "/payments?limit=1&offset=1"},
 	{"account-rewards", "/api/accounts/" + alice + "/rewards"},
 }

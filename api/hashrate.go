@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
@@ -261,17 +262,25 @@ func rate(sum, now, began, from int64) int64 {
 	return sum / max(seconds, 1)
 }
 
-// chart is one worker's hashrate over the large window, a point for each span of
-// minutes that has ended, oldest first.
-func (h *hashrates) chart(w *worker, now, span int64) []minerPoint {
-	end := now / 60 / span * span
-	var out []minerPoint
-	for at := (h.from[1]/span + 1) * span; at < end; at += span {
+// spanMinutes are in the span of each point of a worker's chart.
+const spanMinutes = storage.WorkerSpan / 60
+
+// charted are the ends of the first and the last span that the large window has
+// all of, in unix seconds. There is none where the first is after the last.
+func (h *hashrates) charted(now int64) (from, to int64) {
+	return storage.WorkerSpan * ((h.from[1]+spanMinutes-1)/spanMinutes + 1), now / storage.WorkerSpan * storage.WorkerSpan
+}
+
+// chart is what one worker did in these spans, oldest first.
+func (h *hashrates) chart(w *worker, now int64) []storage.ChartPoint {
+	from, to := h.charted(now)
+	var out []storage.ChartPoint
+	for at := from; at <= to; at += storage.WorkerSpan {
 		var sum int64
-		for m := at; m < at+span; m++ {
+		for m := at/60 - spanMinutes; m < at/60; m++ {
 			sum += w.in(m % int64(h.ring))
 		}
-		out = append(out, minerPoint{X: 60 * (at + span), Hashrate: sum / (60 * span)})
+		out = append(out, storage.ChartPoint{Time: at, Values: [2]int64{sum / storage.WorkerSpan}})
 	}
 	return out
 }

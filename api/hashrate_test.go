@@ -1,8 +1,10 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"testing"
 	"time"
@@ -166,5 +168,94 @@ func TestLateSharesOfTheLastMinutesCount(t *testing.T) {
 	p.after(90 * time.Second)
 	if got := p.api.snap.Load().pool.Hashrate; got != 2000 {
 		t.Errorf("hashrate %d, want 2000", got)
+	}
+}
+
+// chartsOf are a miner's workers' charts as the route has them.
+func (p *pool) chartsOf(login string) map[string][]minerPoint {
+	p.t.Helper()
+	var v accountChartsView
+	w := p.get("/api/accounts/" + login + "/charts")
+	if w.Code != http.StatusOK {
+		p.t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	p.ok(json.Unmarshal(w.Body.Bytes(), &v))
+	return v.Charts
+}
+
+// TestAWorkersChartIsOfADay lets a rig work for longer than that, and asks in between,
+// and of a new process.
+func TestAWorkersChartIsOfADay(t *testing.T) {
+	p := newPool(t)
+	p.now = time.Unix(1_700_000_400, 0) // a span begins
+	began := p.now.Unix()
+	rate := func(end int64) int64 { return 1000 + (end-began)/600 }
+	expect := func(what string, from int64) {
+		t.Helper()
+		got := p.chartsOf(alice)["rig"]
+		at := p.now.Unix() / 600 * 600
+		for i := len(got) - 1; i >= 0; i, at = i-1, at-600 {
+			want := minerPoint{X: at, Hashrate: 0}
+			if at > began {
+				want.Hashrate = rate(at)
+			}
+			if got[i] != want {
+				t.Fatalf("%s: point %d of %d is %+v, want %+v", what, i, len(got), got[i], want)
+			}
+		}
+		if at != from-600 {
+			t.Errorf("%s: %d points from %d on, want them from %d on", what, len(got), at+600, from)
+		}
+	}
+	const spans = 200
+	for span := range int64(spans) {
+		end := began + 600*(span+1)
+		for m := end/60 - 10; m < end/60; m++ {
+			p.do("HSET", p.db.Keys.Work(m), alice+":rig", 60*rate(end))
+		}
+		p.now = time.Unix(end+25, 0)
+		p.cycle()
+		if span == 5 {
+			expect("after an hour", began+600-3*3600+600) // all of the first large window
+		}
+		if p.now.Unix()%86_400 > 43_200 && p.now.Unix()%86_400 < 43_900 {
+			p.restart()
+			p.cycle()
+		}
+	}
+	to := began + 600*spans
+	expect("after a day and more", to-23*3600-50*60)
+	p.restart()
+	p.cycle()
+	expect("of a new process", to-23*3600-50*60)
+
+	// A pause of an hour loses nothing, for the minutes are read again.
+	for m := to / 60; m < to/60+60; m++ {
+		p.do("HSET", p.db.Keys.Work(m), alice+":rig", 60*rate((m/10+1)*600))
+	}
+	p.now = p.now.Add(time.Hour)
+	for range 2 * accountCycles { // until nobody gets the old answer
+		p.cycle()
+	}
+	expect("after a pause", to-22*3600-50*60)
+	if ttl := p.do("TTL", p.db.Keys.ChartWorker(alice, "rig")); ttl.(int64) <= 0 || ttl.(int64) > daySeconds {
+		t.Errorf("the chart expires in %v s", ttl)
+	}
+}
+
+func TestChartsOfWorkersAreBounded(t *testing.T) {
+	p := newPool(t)
+	for i := range chartsMost + 5 {
+		p.do("HSET", p.db.Keys.Work(p.now.Unix()/60), fmt.Sprintf("%s:rig %03d", alice, i), 60_000)
+	}
+	p.after(20 * time.Minute)
+	charts := p.chartsOf(alice)
+	keys := p.do("KEYS", p.db.Keys.ChartWorker(alice, "*")).([]any)
+	if len(charts) != chartsMost || len(keys) != chartsMost || charts["rig 000"] == nil || charts[fmt.Sprintf("rig %03d", chartsMost)] != nil {
+		t.Errorf("%d charts and %d keys, want the first %d of each", len(charts), len(keys), chartsMost)
+	}
+	p.do("HSET", p.db.Keys.Miner(bob), "balance", 1)
+	if got := p.chartsOf(bob); len(got) != 0 {
+		t.Errorf("bob, who does not mine, has %v", got)
 	}
 }

@@ -25,6 +25,7 @@ var described = map[string]struct {
 	"/api/payments":                      {summary: "Payments with their status, newest first.", paged: true, view: paymentsView{}},
 	"/api/finders":                       {summary: "Who found blocks, most blocks first.", view: findersView{}},
 	"/api/accounts/{login}":              {summary: "One miner: money, workers, payments, rewards, and when and why he is paid or not.", view: accountView{}},
+	"/api/accounts/{login}/charts":       {summary: "What a miner's workers did in the last 24 hours.", view: accountChartsView{}},
 	"/api/accounts/{login}/payments":     {summary: "A miner's payments, newest first.", paged: true, view: accountPaymentsView{}},
 	"/api/accounts/{login}/rewards":      {summary: "What the newest blocks brought a miner, newest first.", paged: true, view: accountRewardsView{}},
 	"/api/accounts/{login}/payments.csv": {summary: "All of a miner's payments, oldest first: time, transaction, amount, amount_shannon, status, block, fee_wei.", kind: "text/csv"},

@@ -101,6 +101,9 @@ func (a *API) resources() []route {
 		{"/api/blocks", a.blocks},
 		{"/api/payments", a.payments},
 		{"/api/finders", a.onSnapshot(func(s *snapshot) *answer { return s.finders })},
+		{account + "/charts", a.onAccount(func(_ *http.Request, login string) (string, builder, error) {
+			return "c" + login, func(ctx context.Context, s *snapshot) (*answer, error) { return a.accountCharts(ctx, s, login) }, nil
+		})},
 		{account + "/payments", a.onAccount(a.paged("p", a.cfg.Payments, a.accountPayments))},
 		{account + "/rewards", a.onAccount(a.paged("r", a.cfg.Blocks, a.accountRewards))},
 		{account + "/payments.csv", a.onCSV("payments", a.paymentsCSV)},
@@ -457,6 +460,9 @@ func (a *API) cycle(ctx context.Context) {
 	a.hub.publish(changes(before, s))
 	if err := a.c.addMinerPoints(ctx, s); err != nil && ctx.Err() == nil {
 		a.log.Warn("miners' charts lack a point", "err", err)
+	}
+	if err := a.c.keepWorkerCharts(ctx, s.now); err != nil && ctx.Err() == nil {
+		a.log.Warn("workers' charts lack a point", "err", err)
 	}
 }
 

@@ -233,8 +233,7 @@ type minerPoint struct {
 
 type workerView struct {
 	minerView
-	HR2    int64        `json:"hr2"` // over the large window
-	Charts []minerPoint `json:"charts,omitempty"`
+	HR2 int64 `json:"hr2"` // over the large window
 }
 
 // accountPayout is when and why, or why not.
@@ -262,6 +261,13 @@ type accountRewardsView struct {
 	Now          int64        `json:"now"` // milliseconds
 	Rewards      []rewardView `json:"rewards"`
 	RewardsTotal int          `json:"rewardsTotal"` // of those blocks
+}
+
+// accountChartsView is /api/accounts/LOGIN/charts: what his workers did in the last 24
+// hours.
+type accountChartsView struct {
+	Now    int64                   `json:"now"`    // milliseconds
+	Charts map[string][]minerPoint `json:"charts"` // by worker, of the first hundred by name: a point for each ten minutes, at their end
 }
 
 // findersView is /api/finders, most blocks first.

@@ -153,6 +153,11 @@ func (k Keys) ChartDifficulty() string { return k.coin + ":charts:difficulty" }
 // ChartMiner is the zset TIME:HASHRATE by unix s, of one miner. It expires.
 func (k Keys) ChartMiner(login string) string { return k.coin + ":charts:miner:" + login }
 
+// ChartWorker is the string of slots of one worker, see [WorkerChart]. It expires.
+func (k Keys) ChartWorker(login, worker string) string {
+	return k.coin + ":charts:worker:" + login + ":" + worker
+}
+
 // The unlocker writes the next three, payouts those after them.
 
 // Terms is the hash of what the unlocker credits by: fee (ten-thousandths of a

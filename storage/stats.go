@@ -1,10 +1,13 @@
 package storage
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -649,6 +652,82 @@ func (db *DB) AddMinerPoints(ctx context.Context, at, keep int64, points []Miner
 		}
 	}
 	return nil
+}
+
+// A worker's chart has a point for each ten minutes of a day.
+const (
+	WorkerSpan   = 600 // seconds
+	workerPoints = 24 * 60 * 60 / WorkerSpan
+)
+
+// WorkerChart is what one worker did, oldest first. Redis has it as a string of
+// slots, one for each span of a day, which takes a tenth of what a zset does: eight
+// bytes, of the minute in which the span ended and its hashrate as a float32. The slot of
+// a span is its number since 1970 modulo theirs; what is a day old is written over.
+type WorkerChart struct {
+	Login, Worker string
+	Points        []ChartPoint // without a gap, at most a day; each at the end of a span
+}
+
+// KeepWorkerCharts writes points into workers' charts. What is there for the time
+// already is replaced.
+func (db *DB) KeepWorkerCharts(ctx context.Context, charts []WorkerChart) error {
+	for part := range slices.Chunk(charts, statsChunk/8) {
+		if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, c := range part {
+				key := db.Keys.ChartWorker(c.Login, c.Worker)
+				for points := c.Points; len(points) > 0; {
+					slot := points[0].Time / WorkerSpan % workerPoints
+					run := min(int64(len(points)), workerPoints-slot) // up to the end of the string
+					p.SetRange(ctx, key, 8*slot, string(slots(points[:run])))
+					points = points[run:]
+				}
+				p.Expire(ctx, key, workerPoints*WorkerSpan*time.Second)
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("write workers' charts: %w", err)
+		}
+	}
+	return nil
+}
+
+func slots(points []ChartPoint) []byte {
+	out := make([]byte, 0, 8*len(points))
+	for _, p := range points {
+		out = binary.BigEndian.AppendUint32(out, uint32(p.Time/60))
+		out = binary.BigEndian.AppendUint32(out, math.Float32bits(float32(p.Values[0])))
+	}
+	return out
+}
+
+// WorkerCharts reads the charts of a miner's workers, each from one time to another
+// (unix seconds), both included.
+func (db *DB) WorkerCharts(ctx context.Context, login string, workers []string, from, to int64) ([][]ChartPoint, error) {
+	cmds := make([]*redis.StringCmd, len(workers))
+	// The pipeline's own error is the first of its commands' errors.
+	_, _ = db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, worker := range workers {
+			cmds[i] = p.Get(ctx, db.Keys.ChartWorker(login, worker))
+		}
+		return nil
+	})
+	out := make([][]ChartPoint, len(workers))
+	for i, cmd := range cmds {
+		text, err := cmd.Bytes()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return nil, fmt.Errorf("read the charts of %s's workers: %w", login, err)
+		}
+		for ; len(text) >= 8; text = text[8:] {
+			at := 60 * int64(binary.BigEndian.Uint32(text))
+			if at >= from && at <= to {
+				hashrate := math.Float32frombits(binary.BigEndian.Uint32(text[4:]))
+				out[i] = append(out[i], ChartPoint{Time: at, Values: [2]int64{int64(hashrate)}})
+			}
+		}
+		slices.SortFunc(out[i], func(a, b ChartPoint) int { return cmp.Compare(a.Time, b.Time) })
+	}
+	return out, nil
 }
 
 // Sweep removes statistics that nobody needs any more, written before the time:

@@ -275,7 +275,7 @@ func (b *books) routes() (all [][]string) {
 		}
 		all = append(all, list)
 	}
-	for _, what := range []string{"", "/payments", "/rewards", "/payments.csv"} {
+	for _, what := range []string{"", "/charts", "/payments", "/rewards", "/payments.csv"} {
 		all = append(all, b.about(what))
 	}
 	return all

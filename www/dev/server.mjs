@@ -117,7 +117,7 @@ function account(login, q) {
   const [reason, balance] = reasons[i] ?? ['below_threshold', 412_119_204]
   const threshold = i === 0 ? 500_000_000_000 : 1_000_000_000
   const mine = paid.map(({ address, ...p }) => p).slice(0, 61)
-  const workers = Object.fromEntries(['rig1', 'rig2', 'rig10', 'attic', '<img src=x onerror=alert(1)>', 'a-very-long-rig-name-of-32-chars'].map((name, j) => [name, { lastBeat: now() - (j === 3 ? 9000 : 4 + j), hr: j === 3 ? 0 : 9.2e10 + j * 1e9, hr2: 8.9e10 + j * 1e9, offline: j === 3, charts: j < 4 ? minerPoints(9e10) : undefined }]))
+  const workers = Object.fromEntries(['rig1', 'rig2', 'rig10', 'attic', '<img src=x onerror=alert(1)>', 'a-very-long-rig-name-of-32-chars'].map((name, j) => [name, { lastBeat: now() - (j === 3 ? 9000 : 4 + j), hr: j === 3 ? 0 : 9.2e10 + j * 1e9, hr2: 8.9e10 + j * 1e9, offline: j === 3 }]))
   return {
     stats: { balance, pending: 0, paid: 81_204_553_917_004, immature: 1_204_553_917, lastShare: now() - 4, blocksFound: 12 },
     payments: cut(mine, q), paymentsTotal: mine.length, roundShares: 98_224_118_771_204, roundShare: 0.0598927, workers, workersTotal: 6, workersOnline: 5, workersOffline: 1,
@@ -164,8 +164,9 @@ createServer((req, res) => {
       listeners.add(res)
       return res.on('close', () => listeners.delete(res))
     }
-    const m = /^\/api\/accounts\/(0x[0-9a-f]{40})(\/payments|\/(?:payments|rewards)\.csv)?$/i.exec(pathname)
+    const m = /^\/api\/accounts\/(0x[0-9a-f]{40})(\/payments|\/charts|\/(?:payments|rewards)\.csv)?$/i.exec(pathname)
     if (m?.[2]?.endsWith('.csv')) { res.writeHead(200, { 'Content-Type': 'text/csv' }); return res.end('time,amount\n') }
+    if (m?.[2] === '/charts') return json(200, { now: now() * 1000, charts: Object.fromEntries(['rig1', 'rig2', 'rig10', 'attic'].map((name, j) => [name, minerPoints(9e10).slice(20 * j)])) })
     const view = m ? account(m[1].toLowerCase(), searchParams) : views[pathname]?.(searchParams)
     return view ? json(200, view) : json(404, { error: m ? 'no such miner' : 'no such route' })
   }

@@ -279,6 +279,7 @@ export const texts = {
     status: 'State',
     online: 'online',
     offline: 'offline',
+    noCharts: (why: string) => `The charts could not be loaded: ${why}`,
     noWorkers: 'No worker has sent a share lately.',
     payments: 'Payments',
     noPayments: 'No payment yet.',

@@ -190,7 +190,11 @@ export interface MinerPoint {
 
 export interface Worker extends Miner {
   hr2: number
-  charts?: MinerPoint[]
+}
+
+/** AccountCharts is what an account's workers did in the last 24 hours. */
+export interface AccountCharts {
+  charts: Record<string, MinerPoint[]> // by worker, of the first hundred by name
 }
 
 export interface Reward {

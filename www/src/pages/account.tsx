@@ -18,7 +18,7 @@ import { link } from '../router'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
 import { texts } from '../texts'
-import type { Account, AccountPayments, MinerPoint, Pool, Worker } from '../types'
+import type { Account, AccountCharts, AccountPayments, MinerPoint, Pool, Worker } from '../types'
 
 export function AccountPage({ at, pool }: { at: Place; pool: Answer<Pool> }) {
   const typed = at.path[1] ?? ''
@@ -76,7 +76,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
         </dl>
       </div>
       <Panel title={texts.dashboard.charts}><Chart name={texts.chart.hashrate} points={points} show={hashrate} zero tall /></Panel>
-      <Workers of={a.workers} />
+      <Workers of={a.workers} address={address} />
       <Payments a={a} address={address} at={at} csv={csv('payments')} />
       <Rewards a={a} csv={csv('rewards')} />
       <Panel title={t.earnings}>
@@ -116,28 +116,32 @@ function Balance({ a, running }: { a: Account; running: boolean }) {
   )
 }
 
-function Workers({ of }: { of: Record<string, Worker> }) {
+const chartsRest = 300_000 // ms: they have a new point every ten minutes
+
+function Workers({ of, address }: { of: Record<string, Worker>; address: string }) {
   const t = texts.account
   const [open, setOpen] = useState<string | null>(null)
+  const charts = useApi<AccountCharts>(`/api/accounts/${address}/charts`, chartsRest)
+  const lines = useMemo(() => new Map(Object.entries(charts.data?.charts ?? {}).filter(([, points]) => points.length > 1).map(([name, points]) => [name, line(points)])), [charts.data])
+  const longest = [...lines.values()].reduce<Point[]>((a, b) => (b.length > a.length ? b : a), [])
   const rows = useMemo(() => Object.entries(of).sort(([a, x], [b, y]) => Number(x.offline) - Number(y.offline) || a.localeCompare(b, undefined, { numeric: true })), [of])
-  const charted = rows.find(([, w]) => (w.charts?.length ?? 0) > 1)?.[1].charts // all reach as far back
   return (
-    <Panel title={t.workers}>
+    <Panel title={t.workers} note={charts.failure && charts.failure.status !== 404 && !charts.data && t.noCharts(charts.failure.message)}>
       <Table
         caption={t.workers}
         rows={rows}
         id={([name]) => name}
         empty={t.noWorkers}
-        more={([name, w]) => open === name && <Chart name={name} points={line(w.charts)} show={hashrate} zero />}
+        more={([name]) => open === name && <Chart name={name} points={lines.get(name) ?? []} show={hashrate} zero />}
         columns={[
           { name: t.worker, of: ([name]) => <b class="data">{name}</b>, main: true },
           { name: t.status, of: ([, w]) => <Badge kind={w.offline ? 'bad' : 'good'}>{w.offline ? t.offline : t.online}</Badge> },
           { name: t.current, of: ([, w]) => hashrate(w.hr), number: true },
           { name: t.long, of: ([, w]) => hashrate(w.hr2), number: true },
           {
-            name: t.chartOf(spanText(line(charted))), hide: !charted,
-            of: ([name, w]) => (w.charts?.length ?? 0) > 1
-              ? <button type="button" class="sparkle" aria-expanded={open === name} aria-label={`${t.chart}: ${name}`} onClick={() => setOpen(open === name ? null : name)}><Spark points={line(w.charts)} label="" /></button>
+            name: t.chartOf(spanText(longest)), hide: lines.size === 0,
+            of: ([name]) => lines.has(name)
+              ? <button type="button" class="sparkle" aria-expanded={open === name} aria-label={`${t.chart}: ${name}`} onClick={() => setOpen(open === name ? null : name)}><Spark points={lines.get(name) ?? []} from={longest[0]?.[0]} label="" /></button>
               : texts.none,
           },
           { name: t.lastShare, of: ([, w]) => <Time at={w.lastBeat} />, number: true },

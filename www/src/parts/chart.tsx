@@ -141,13 +141,16 @@ function clock(x: number, seconds: boolean): string {
   return `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? ':' + two(d.getSeconds()) : ''}`
 }
 
-/** Spark is a line without axes, for rows of a table. */
-export function Spark({ points, label }: { points: Point[]; label: string }) {
+/** Spark is a line without axes, for rows of a table; from is where the time of all
+ * of them begins. */
+export function Spark({ points, label, from }: { points: Point[]; label: string; from?: number | undefined }) {
   if (points.length < 2) return null
   const width = 120
   const tall = 28
-  const [x0, x1] = [points[0]![0], points[points.length - 1]![0]]
+  const [x0, x1] = [from ?? points[0]![0], points[points.length - 1]![0]]
   const top = Math.max(...points.map((p) => p[1])) || 1
-  const path = points.map(([x, y], i) => `${i ? 'L' : 'M'}${(((x - x0) / (x1 - x0 || 1)) * width).toFixed(1)} ${(tall - 2 - (y / top) * (tall - 4)).toFixed(1)}`).join('')
+  const step = stepOf(points.map((p) => p[0]))
+  const gap = (i: number) => i === 0 || points[i]![0] - points[i - 1]![0] > 3 * step
+  const path = points.map(([x, y], i) => `${gap(i) ? 'M' : 'L'}${(((x - x0) / (x1 - x0 || 1)) * width).toFixed(1)} ${(tall - 2 - (y / top) * (tall - 4)).toFixed(1)}`).join('')
   return <svg class="spark" viewBox={`0 0 ${width} ${tall}`} width={width} height={tall} role="img" aria-label={label}><path d={path} /></svg>
 }
