@@ -256,7 +256,28 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 	v.Rewards = all[:min(int64(len(all)), a.cfg.Blocks)]
 	v.Earnings = earnings(all, s.now, complete, daysShown)
 	v.Payout = payoutOf(s, login, book, all)
+	if s.pool.Payouts.State == payoutsRunning {
+		due, err := a.due(ctx, s, login, v.Payout, util.Shannon(book.Stats["balance"]))
+		if err != nil {
+			return nil, err
+		}
+		v.Payout.Due = &due
+	}
 	return encode(a.age, v)
+}
+
+// due says whether the running session pays a balance: whether it had reached the
+// threshold before what was credited since the session began. The books do not
+// list whom a session pays, but when each block was credited.
+func (a *API) due(ctx context.Context, s *snapshot, login string, p accountPayout, balance util.Shannon) (bool, error) {
+	if p.Reason != reasonNext {
+		return false, nil
+	}
+	since, err := a.db.CreditsOf(ctx, login, s.credited)
+	for _, amount := range since {
+		balance -= amount
+	}
+	return balance >= p.Threshold, err
 }
 
 func payoutOf(s *snapshot, login string, book storage.MinerBook, rewards []rewardView) accountPayout {

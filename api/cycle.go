@@ -42,6 +42,7 @@ type snapshot struct {
 	rejects   map[string]string
 	holds     map[string]storage.Act
 	skipped   map[string]storage.Skip
+	credited  []storage.Block // since the running session began
 	threshold util.Shannon
 }
 
@@ -204,6 +205,11 @@ func (c *collector) look(ctx context.Context, s *snapshot, now time.Time) error 
 		return err
 	}
 	s.pool = c.poolView(s, o, now)
+	if s.pool.Payouts.State == payoutsRunning {
+		if s.credited, err = c.db.CreditedSince(ctx, meta.Session.Started); err != nil {
+			return err
+		}
+	}
 	if err := c.addPoints(ctx, s, now); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
+
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
@@ -745,4 +747,57 @@ func TestMinersAreFoundByAPartOfTheirAddress(t *testing.T) {
 	if w := p.ask("GET", "/api/miners?find="+strings.Repeat("a", 43)); w.Code != http.StatusBadRequest {
 		t.Errorf("a search longer than an address: %d", w.Code)
 	}
+}
+
+// TestWhoIsPaidInTheSessionThatRuns credits a block while one runs: it pays who was due
+// before, and not who is due by the block.
+func TestWhoIsPaidInTheSessionThatRuns(t *testing.T) {
+	p := newPool(t)
+	k, began := p.db.Keys, p.now.Unix()
+	due := func(login string) any {
+		t.Helper()
+		var v struct {
+			Payout map[string]any `json:"payout"`
+		}
+		p.ok(json.Unmarshal(p.get("/api/accounts/"+login).Body.Bytes(), &v))
+		return v.Payout["due"]
+	}
+	credit := func(height int, at int64, credits map[string]int) {
+		p.do("ZADD", k.CreditsAll(), height, fmt.Sprintf("%s:%d:1", hash(height), at))
+		for login, amount := range credits {
+			p.do("HSET", k.Credits(uint64(height), hash(height)), login, amount)
+			p.book(login, util.Shannon(amount))
+		}
+	}
+	expect := func(what string, ofAlice, ofBob, ofDave any) {
+		t.Helper()
+		p.cycle()
+		for login, want := range map[string]any{alice: ofAlice, bob: ofBob, dave: ofDave} {
+			if got := due(login); got != want {
+				t.Errorf("%s: %s is due: %v, want %v", what, login, got, want)
+			}
+		}
+	}
+	credit(100, began-10, map[string]int{alice: 500_000_000, bob: 499_999_999, dave: 1})
+	l, err := p.db.Acquire(ctx, "payouts token", "", 0)
+	p.ok(err, l.Init(ctx, 61, common.HexToHash("0xd4e5"), account, 0, 0, began-20))
+	session := func(started int64, ended any) {
+		p.ok(l.Note(ctx, "heartbeat", began, "nextSession", began+3600, "threshold", 500_000_000, "sessionStarted", started, "sessionDue", 1, "sessionEnded", ended))
+	}
+	session(began-30, began-20)
+	expect("no session runs", nil, nil, nil)
+	session(began, "")
+	expect("it has begun", true, false, false)
+	credit(101, began, map[string]int{alice: 1_000_000, bob: 1, dave: 1})
+	p.do("HINCRBY", k.Finances(), "immature", 1) // some money has moved
+	expect("a block was credited", true, false, false)
+	p.do("HINCRBY", k.Miner(alice), "balance", -500_000_000)
+	credit(102, began+1, map[string]int{alice: 500_000_000})
+	expect("she was paid, and is due again", false, false, false)
+	session(began+2, "")
+	expect("the next one", true, true, false)
+	p.ok(l.Reject(ctx, alice, "reverts"))
+	expect("her contract does not take it", false, true, false)
+	session(began+2, began+3)
+	expect("it has ended", nil, nil, nil)
 }

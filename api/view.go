@@ -246,6 +246,10 @@ type accountPayout struct {
 	// ThresholdAt is when the balance would reach the threshold if the last days
 	// went on, 0 when it has, or nothing was earned.
 	ThresholdAt int64 `json:"thresholdAt"`
+	// Due is there while a session runs: whether it is going to pay what is on the
+	// balance, which had reached the threshold when it began. Who reached it later
+	// is paid in the session after it.
+	Due *bool `json:"due,omitempty"`
 }
 
 // accountPaymentsView is /api/accounts/LOGIN/payments.

@@ -528,6 +528,25 @@ func (db *DB) BlockCredits(ctx context.Context, b Block, immature bool) (map[str
 	return out, errors.Join(bad...)
 }
 
+// CreditedSince lists which of the newest thousand matured blocks were credited to
+// balances at a time (unix seconds) or later: their heights and hashes.
+func (db *DB) CreditedSince(ctx context.Context, at int64) ([]Block, error) {
+	key := db.Keys.CreditsAll()
+	zs, err := db.rdb.ZRevRangeWithScores(ctx, key, 0, statsChunk-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	var out []Block
+	for _, z := range zs {
+		hash, rest, _ := strings.Cut(member(z), ":")
+		moment, _, _ := strings.Cut(rest, ":")
+		if credited, err := strconv.ParseInt(moment, 10, 64); err == nil && credited >= at {
+			out = append(out, Block{Height: uint64(max(z.Score, 0)), Hash: hash})
+		}
+	}
+	return out, nil
+}
+
 // CreditsOf reads what each of some matured blocks brought one miner; 0 for
 // nothing.
 func (db *DB) CreditsOf(ctx context.Context, login string, blocks []Block) ([]util.Shannon, error) {

@@ -4,19 +4,18 @@ import { roundShare, whenPaid } from './account'
 import { unset } from './settings'
 import { texts } from './texts'
 
-const account = (reason: string, balance: number, due?: boolean) => ({
-  stats: { balance }, payout: { threshold: 1000, progress: 0, reason, why: '', nextSession: 0, thresholdAt: 0, ...(due !== undefined && { due }) },
+const account = (reason: string, due?: boolean) => ({
+  payout: { threshold: 1000, progress: 0, reason, why: '', nextSession: 0, thresholdAt: 0, ...(due !== undefined && { due }) },
 })
 
 test('who is due is paid in the session that runs, and nobody is sent to another one', () => {
-  assert.equal(whenPaid(account('next_session', 2000), false), 'next')
-  assert.equal(whenPaid(account('next_session', 2000, true), true), 'now')
-  assert.equal(whenPaid(account('next_session', 2000, false), true), 'after')
-  assert.equal(whenPaid(account('next_session', 2000), true), 'perhaps')
-  assert.equal(whenPaid(account('below_threshold', 10), true), 'after')
-  assert.equal(whenPaid(account('below_threshold', 10), false), 'none')
-  assert.equal(whenPaid(account('wallet_low', 2000), true), 'none')
-  for (const when of ['now', 'perhaps', 'after'] as const) {
+  assert.equal(whenPaid(account('next_session')), 'next')
+  assert.equal(whenPaid(account('next_session', true)), 'now')
+  assert.equal(whenPaid(account('next_session', false)), 'after')
+  assert.equal(whenPaid(account('below_threshold', false)), 'after')
+  assert.equal(whenPaid(account('below_threshold')), 'none')
+  assert.equal(whenPaid(account('wallet_low', false)), 'none')
+  for (const when of ['now', 'after'] as const) {
     assert.ok(texts.account.when[when]!.includes('running now'), when)
     assert.ok(!/next payout session/i.test(texts.account.when[when]!), when)
   }

@@ -1,25 +1,19 @@
 // account.ts decides what an account's page says where two answers of the API,
 // made at different moments, have to be put together.
-import { big, permille, ratio } from './format'
+import { permille, ratio } from './format'
 import type { Account, Pool } from './types'
 
 /** When is in which session an account is paid that only waits for one:
- * now:     in the one that is running
- * perhaps: in it, if the account was due when it began
- * after:   in the one after it
- * next:    in the next one: none is running
- * none:    it is not known that any session will */
-export type When = 'now' | 'perhaps' | 'after' | 'next' | 'none'
+ * now:   in the one that is running
+ * after: in the one after it
+ * next:  in the next one: none is running
+ * none:  it is not known that any session will */
+export type When = 'now' | 'after' | 'next' | 'none'
 
-/** whenPaid tells it of an account. Only the API can know whether he is in the
- * session that runs (payout.due); where it does not say, nor does the page. */
-export function whenPaid(a: Pick<Account, 'payout' | 'stats'>, running: boolean): When {
-  const { reason, threshold, due } = a.payout
-  if (!running) return reason === 'next_session' ? 'next' : 'none'
-  if (reason === 'below_threshold') return 'after'
-  if (reason !== 'next_session') return 'none'
-  if (due !== undefined) return due ? 'now' : 'after'
-  return big(a.stats.balance) >= big(threshold) ? 'perhaps' : 'after'
+/** whenPaid tells it of an account, whose payout.due is there while one runs. */
+export function whenPaid({ payout: { reason, due } }: Pick<Account, 'payout'>): When {
+  if (reason === 'next_session') return due === undefined ? 'next' : due ? 'now' : 'after'
+  return reason === 'below_threshold' && due !== undefined ? 'after' : 'none'
 }
 
 /** roundShare is an account's part of the present round, 0 to 1, or null when the

@@ -255,8 +255,7 @@ export const texts = {
     // In which session, while one is running.
     when: {
       now: 'Will be paid in the session that is running now.',
-      perhaps: 'Will be paid in the session that is running now if the threshold was reached when it began, else in the one after it.',
-      after: 'Will be paid in the session after the one that is running now.',
+      after: 'Will be paid in the session after the one that is running now, because the threshold was reached when that had begun.',
     } as Record<string, string>,
     immature: 'Immature',
     immatureNote: 'from blocks that are still being confirmed',

@@ -171,7 +171,7 @@ export interface Account {
     why: string
     nextSession: number // while a session runs this may still be its own time
     thresholdAt: number
-    due?: boolean // while a session runs: he is among those that it pays
+    due?: boolean // while a session runs: it is going to pay what is on the balance
   }
   rewards: Reward[]
   earnings: Day[]

@@ -65,7 +65,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
   return (
     <>
       <div class="columns lopsided">
-        <Balance a={a} running={pool?.payouts.state === 'running'} />
+        <Balance a={a} />
         <dl class="tiles small">
           <Tile name={t.immature} note={t.immatureNote}><Amount of={stats.immature} /></Tile>
           <Tile name={t.onTheWay} note={t.onTheWayNote}><Amount of={stats.pending} /></Tile>
@@ -86,13 +86,14 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
   )
 }
 
-function Balance({ a, running }: { a: Account; running: boolean }) {
+function Balance({ a }: { a: Account }) {
   const t = texts.account
   const { symbol } = useSettings()
   const { payout: p, stats } = a
   const part = Math.min(1000, permille(stats.balance, p.threshold))
   const reached = big(stats.balance) >= big(p.threshold) && big(p.threshold) > 0n
-  const when = whenPaid(a, running)
+  const running = p.due !== undefined
+  const when = whenPaid(a)
   const calm = ['', 'below_threshold', 'next_session', 'in_flight'].includes(p.reason)
   return (
     <section class="panel balance" aria-label={t.unpaid}>
