@@ -10,6 +10,7 @@
 //     what it saw to build/out/screens/
 //   - look.js is what is wrong with a page at first sight: text that is cut off,
 //     hidden or hard to read
+//   - list_test.go is about lists: pages, searching, exact values, whose fee it is
 //   - miner_test.go is what a miner does there, keyboard_test.go how he gets along
 //     without a mouse, away_test.go what he sees when the API is away, day_test.go a
 //     pool's first day, script_test.go a rig that is named like a script

@@ -107,6 +107,98 @@ func TestListEndsWhereItEnds(t *testing.T) {
 	}
 }
 
+// TestPartOfAnAddressIsFound searches among so many miners that what is found has
+// pages, too.
+func TestPartOfAnAddressIsFound(t *testing.T) {
+	redis := demo.emptyRedis(t)
+	for i := range 130 {
+		middle := "0000000000"
+		if i%2 == 0 {
+			middle = "00c0ffee00"
+		}
+		login := fmt.Sprintf("0x%015d%s%015d", i, middle, i)
+		redisDo(t, redis, "HSET", "demo:miners:"+login, "lastShare", strconv.FormatInt(time.Now().Unix(), 10))
+		redisDo(t, redis, "HINCRBY", "demo:work:"+strconv.FormatInt(time.Now().Unix()/60, 10), login+":rig", strconv.Itoa(100_000-100*i))
+	}
+	tab := chrome.open(t, demo.api(t, redis).url, look{"dark", phone})
+	tab.visit("#/miners")
+	tab.until("all are listed", rowsOf("Miners")+`.length === 50 && document.querySelector('.pager').innerText.includes('1–50 of 130')`)
+	tab.do(chromedp.SendKeys(chromedp.CSS(`input[type=search]`), "C0FFEE"))
+	const logins = `.map((r) => r.querySelector('.hex').title.toLowerCase())`
+	tab.until("half of them are found, whatever the letters", `document.querySelector('.search .note')?.innerText === '65 miners found' && `+rowsOf("Miners")+`.length === 50`)
+	first := eval[[]string](tab, rowsOf("Miners")+logins)
+	eval[bool](tab, `(document.querySelector('.pager a[rel=next]').click(), true)`)
+	tab.until("the rest is on the second page", rowsOf("Miners")+`.length === 15 && document.querySelector('.pager').innerText.includes('51–65 of 65')`)
+	tab.looksRight("search")
+	tab.shoot("search")
+	for n, login := range append(first, eval[[]string](tab, rowsOf("Miners")+logins)...) { // the fastest first
+		if want := fmt.Sprintf("0x%015d00c0ffee00%015d", 2*n, 2*n); login != want {
+			t.Errorf("%d is %s, want %s", n, login, want)
+		}
+	}
+	asked := eval[[]string](tab, `performance.getEntriesByType('resource').map((r) => new URL(r.name)).filter((u) => u.pathname === '/api/miners').map((u) => u.search)`)
+	for _, query := range asked {
+		if !strings.Contains(query, "limit=50") {
+			t.Errorf("more than a page was asked for: /api/miners%s", query)
+		}
+	}
+	if last := asked[len(asked)-1]; !strings.Contains(last, "find=c0ffee") {
+		t.Errorf("/api/miners%s was asked for last, want a search by the API", last)
+	}
+	login := fmt.Sprintf("0x%015d00c0ffee00%015d", 64, 64)
+	eval[bool](tab, `(document.querySelector('input[type=search]').select(), true)`)
+	tab.do(chromedp.KeyEvent(login))
+	tab.until("he alone is found", `document.querySelector('.search .note')?.innerText === '1 miner found' && `+rowsOf("Miners")+`.length === 1`)
+	tab.do(chromedp.KeyEvent(kb.Enter))
+	tab.until("a whole address leads to its account", `document.querySelector('.who .whole')?.innerText.toLowerCase() === '`+login+`'`)
+}
+
+// TestFeeIsShownToWhoPaysIt looks at payments of two pools, as their ledgers have them: of
+// one that takes the network's fee off the payment, and of one that pays it.
+func TestFeeIsShownToWhoPaysIt(t *testing.T) {
+	const shown, told = "Network fee 0.0000315 DEMO", "taken off the payment"
+	for _, tc := range []struct {
+		name, fromMiner string // as payouts write it
+		answer          string // on the help page
+	}{
+		{"the miner", "1", "You: it is taken off"},
+		{"the pool", "", "The pool. You receive exactly"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			redis := demo.emptyRedis(t)
+			_, txs := history(t, redis)
+			now := strconv.FormatInt(time.Now().Unix(), 10)
+			redisDo(t, redis, "HSET", "demo:payments:meta", "step", "1", "heartbeat", now, "confirmations", "12", "feeFromMiner", tc.fromMiner)
+			for i, tx := range txs[:2] {
+				id := fmt.Sprintf("%d-id", i)
+				redisDo(t, redis, "ZADD", "demo:payments:"+payee, now, fmt.Sprintf("%s:1000000%03d", tx, i))
+				redisDo(t, redis, "HSET", "demo:payments:hashes", tx, id)
+				redisDo(t, redis, "HSET", "demo:payments:p:"+id, "state", []string{"final", "sent"}[i], "block", "210", "fee", []string{"31500000000000", ""}[i])
+			}
+			tab := chrome.open(t, demo.api(t, redis).url, look{"light", phone})
+			tab.visit("#/account/" + payee)
+			tab.until("both payments are listed", rowsOf("Payments")+`.length === 2`)
+			row := func(tx string) string {
+				return rowsOf("Payments") + `.find((r) => r.cells[3].querySelector('.hex').title === '` + tx + `')`
+			}
+			text := eval[string](tab, row(txs[0])+`.innerText`)
+			if tc.fromMiner != "" != strings.Contains(text, shown+", "+told) {
+				t.Errorf("the payment's row says %q", text)
+			}
+			if title := eval[string](tab, row(txs[0])+`.querySelector('.status [title]').title`); !strings.HasPrefix(title, shown) || tc.fromMiner != "" != strings.Contains(title, told) {
+				t.Errorf("its status has the title %q", title)
+			}
+			if text := eval[string](tab, row(txs[1])+`.innerText`); strings.Contains(text, "fee") {
+				t.Errorf("a payment whose fee is not known yet says %q", text)
+			}
+			tab.looksRight("fee")
+			tab.shoot("fee")
+			tab.visit("#/help")
+			tab.until("the help page says who pays the fee", `document.querySelector('main').innerText.includes('`+tc.answer+`')`)
+		})
+	}
+}
+
 // TestPagingKeepsTheFocus goes to the last page by keyboard.
 func TestPagingKeepsTheFocus(t *testing.T) {
 	redis := demo.emptyRedis(t)
