@@ -169,15 +169,17 @@ func TestFeeIsShownToWhoPaysIt(t *testing.T) {
 			_, txs := history(t, redis)
 			now := strconv.FormatInt(time.Now().Unix(), 10)
 			redisDo(t, redis, "HSET", "demo:payments:meta", "step", "1", "heartbeat", now, "confirmations", "12", "feeFromMiner", tc.fromMiner)
-			for i, tx := range txs[:2] {
+			for i, tx := range txs[:3] {
 				id := fmt.Sprintf("%d-id", i)
 				redisDo(t, redis, "ZADD", "demo:payments:"+payee, now, fmt.Sprintf("%s:1000000%03d", tx, i))
 				redisDo(t, redis, "HSET", "demo:payments:hashes", tx, id)
-				redisDo(t, redis, "HSET", "demo:payments:p:"+id, "state", []string{"final", "sent"}[i], "block", "210", "fee", []string{"31500000000000", ""}[i])
+				redisDo(t, redis, "HSET", "demo:payments:p:"+id, "state", []string{"final", "sent", "sent"}[i],
+					"block", []string{"190", "210", "201"}[i], "fee", []string{"31500000000000", "", ""}[i])
 			}
+			redisDo(t, redis, "HSET", "demo:nodes", "node:name", "node", "node:height", "212", "node:difficulty", "1000", "node:lastBeat", now)
 			tab := chrome.open(t, demo.api(t, redis).url, look{"light", phone})
 			tab.visit("#/account/" + payee)
-			tab.until("both payments are listed", rowsOf("Payments")+`.length === 2`)
+			tab.until("all payments are listed", rowsOf("Payments")+`.length === 3`)
 			row := func(tx string) string {
 				return rowsOf("Payments") + `.find((r) => r.cells[3].querySelector('.hex').title === '` + tx + `')`
 			}
@@ -188,8 +190,11 @@ func TestFeeIsShownToWhoPaysIt(t *testing.T) {
 			if title := eval[string](tab, row(txs[0])+`.querySelector('.status [title]').title`); !strings.HasPrefix(title, shown) || tc.fromMiner != "" != strings.Contains(title, told) {
 				t.Errorf("its status has the title %q", title)
 			}
-			if text := eval[string](tab, row(txs[1])+`.innerText`); strings.Contains(text, "fee") {
-				t.Errorf("a payment whose fee is not known yet says %q", text)
+			if text := eval[string](tab, row(txs[1])+`.innerText`); strings.Contains(text, "fee") || !strings.Contains(text, "Confirming, 3 of 12") {
+				t.Errorf("a payment that is in a block, but not final, says %q", text)
+			}
+			if text := eval[string](tab, row(txs[2])+`.innerText`); !strings.Contains(text, "Confirmed, soon final") {
+				t.Errorf("a payment that is deep enough says %q", text)
 			}
 			tab.looksRight("fee")
 			tab.shoot("fee")

@@ -67,23 +67,9 @@ func TestMinerSeesHisMoney(t *testing.T) {
 			shown.Expected == (!reached && a.Payout.ThresholdAt > 0)
 	})
 
-	tab.untilGo("each rig has a line, named by the time that it spans", func() bool {
-		var a struct {
-			Charts map[string][]struct {
-				X int64 `json:"x"`
-			} `json:"charts"`
-		}
-		if err := demo.get("/api/accounts/"+visitor+"/charts", &a); err != nil {
-			t.Fatal(err)
-		}
-		points := a.Charts["attic"]
-		if len(points) < 2 {
-			t.Fatalf("the demo's API has %d points of a rig's chart, want some", len(points))
-		}
-		minutes := (points[len(points)-1].X - points[0].X + points[1].X - points[0].X) / 60
-		return eval[bool](tab, fmt.Sprintf(`document.querySelectorAll('.sparkle .spark path').length >= 2 &&
-			document.querySelector('td:has(.sparkle)').dataset.label === 'Hashrate, last %d min'`, minutes))
-	})
+	tab.until("each rig has a line, named by the time that it spans", `document.querySelectorAll('.sparkle .spark path').length >= 2 &&
+		/^Hashrate, last \d+ (min|h)/.test(document.querySelector('td:has(.sparkle)').dataset.label)`)
+	tab.until("a rig's line ends with what it does now", `(([floor, end]) => end < floor)(document.querySelector('.sparkle[aria-label$=": attic"] path').getAttribute('d').match(/ [\d.]+(?=L|$)/g).map(Number).filter((_, i, all) => i === 0 || i === all.length - 1))`)
 	tab.do(chromedp.Click(chromedp.CSS(`.sparkle[aria-label$=": attic"]`)))
 	tab.until("the line opens as a chart", `document.querySelector('tr.extra .chart canvas') && document.querySelector('tr.extra figcaption').innerText.includes('attic')`)
 

@@ -219,6 +219,7 @@ export const texts = {
     inBlock: (h: string) => `in block ${h}`,
     states: { pending: 'Waiting to be sent', sent: 'Sent, to be confirmed', confirming: 'Confirming', final: 'Final', held: 'Held', failed: 'Failed, will be credited back' } as Record<string, string>,
     confirming: (n: string, of: string) => `Confirming, ${n} of ${of}`,
+    confirmed: 'Confirmed, soon final',
   },
 
   miners: {

@@ -76,7 +76,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
         </dl>
       </div>
       <Panel title={texts.dashboard.charts}><Chart name={texts.chart.hashrate} points={points} show={hashrate} zero tall /></Panel>
-      <Workers of={a.workers} address={address} />
+      <Workers of={a.workers} address={address} now={Math.floor(a.now / 1000)} />
       <Payments a={a} address={address} at={at} csv={csv('payments')} />
       <Rewards a={a} csv={csv('rewards')} />
       <Panel title={t.earnings}>
@@ -119,11 +119,16 @@ function Balance({ a }: { a: Account }) {
 
 const chartsRest = 300_000 // ms: they have a new point every ten minutes
 
-function Workers({ of, address }: { of: Record<string, Worker>; address: string }) {
+function Workers({ of, address, now }: { of: Record<string, Worker>; address: string; now: number }) {
   const t = texts.account
   const [open, setOpen] = useState<string | null>(null)
   const charts = useApi<AccountCharts>(`/api/accounts/${address}/charts`, chartsRest)
   const lines = useMemo(() => new Map(Object.entries(charts.data?.charts ?? {}).filter(([, points]) => points.length > 1).map(([name, points]) => [name, line(points)])), [charts.data])
+  // A line goes on to what the worker does now: its last span ended up to ten minutes ago.
+  const lineOf = (name: string, w: Worker): Point[] => {
+    const points = lines.get(name) ?? []
+    return now > (points[points.length - 1]?.[0] ?? now) ? [...points, [now, w.hr]] : points
+  }
   const longest = [...lines.values()].reduce<Point[]>((a, b) => (b.length > a.length ? b : a), [])
   const rows = useMemo(() => Object.entries(of).sort(([a, x], [b, y]) => Number(x.offline) - Number(y.offline) || a.localeCompare(b, undefined, { numeric: true })), [of])
   return (
@@ -133,7 +138,7 @@ function Workers({ of, address }: { of: Record<string, Worker>; address: string 
         rows={rows}
         id={([name]) => name}
         empty={t.noWorkers}
-        more={([name]) => open === name && <Chart name={name} points={lines.get(name) ?? []} show={hashrate} zero />}
+        more={([name, w]) => open === name && <Chart name={name} points={lineOf(name, w)} show={hashrate} zero />}
         columns={[
           { name: t.worker, of: ([name]) => <b class="data">{name}</b>, main: true },
           { name: t.status, of: ([, w]) => <Badge kind={w.offline ? 'bad' : 'good'}>{w.offline ? t.offline : t.online}</Badge> },
@@ -141,8 +146,8 @@ function Workers({ of, address }: { of: Record<string, Worker>; address: string 
           { name: t.long, of: ([, w]) => hashrate(w.hr2), number: true },
           {
             name: t.chartOf(spanText(longest)), hide: lines.size === 0,
-            of: ([name]) => lines.has(name)
-              ? <button type="button" class="sparkle" aria-expanded={open === name} aria-label={`${t.chart}: ${name}`} onClick={() => setOpen(open === name ? null : name)}><Spark points={lines.get(name) ?? []} from={longest[0]?.[0]} label="" /></button>
+            of: ([name, w]) => lines.has(name)
+              ? <button type="button" class="sparkle" aria-expanded={open === name} aria-label={`${t.chart}: ${name}`} onClick={() => setOpen(open === name ? null : name)}><Spark points={lineOf(name, w)} from={longest[0]?.[0]} label="" /></button>
               : texts.none,
           },
           { name: t.lastShare, of: ([, w]) => <Time at={w.lastBeat} />, number: true },

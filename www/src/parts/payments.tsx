@@ -32,7 +32,8 @@ function Status({ of: p }: { of: Payment }) {
   const t = texts.payments
   // Confirmations are counted from a block, which has to be known.
   const state = p.status === 'confirming' && !p.block ? 'sent' : p.status
-  const word = state === 'confirming' && depth ? t.confirming(String(Math.min(p.confirmations, depth)), String(depth)) : t.states[state] ?? state
+  const confirming = p.confirmations < depth ? t.confirming(String(p.confirmations), String(depth)) : t.confirmed // and payouts have not looked since
+  const word = state === 'confirming' && depth ? confirming : t.states[state] ?? state
   const kind = { final: 'good', held: 'bad', failed: 'bad', pending: 'plain', sent: 'plain', confirming: 'info' }[state] ?? 'plain'
   const fee = p.feeWei ? t.fee(`${ofWei(p.feeWei).full} ${symbol}`.trim(), feeFromMiner) : undefined
   return (
