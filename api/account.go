@@ -249,7 +249,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 		v.Pending = append(v.Pending, pendingView(row, ""))
 	}
 	for _, p := range book.Chart {
-		v.Charts = append(v.Charts, minerPoint{X: p.Time, Hashrate: p.Values[0]})
+		v.Charts = append(v.Charts, minerPoint{X: p.Time, Hashrate: fourDigits(p.Values[0])})
 	}
 	a.c.workersOf(&v, login, book.Workers)
 	all, complete := a.c.rewards.of(login)
@@ -346,7 +346,7 @@ func (a *API) accountCharts(ctx context.Context, s *snapshot, login string) (*an
 	for i, name := range names {
 		points := make([]minerPoint, 0, len(early[i])+len(late[i]))
 		for _, p := range slices.Concat(early[i], late[i]) {
-			points = append(points, minerPoint{X: p.Time, Hashrate: p.Values[0]})
+			points = append(points, minerPoint{X: p.Time, Hashrate: fourDigits(p.Values[0])})
 		}
 		v.Charts[name] = points
 	}

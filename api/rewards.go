@@ -163,6 +163,16 @@ func (r *rewards) of(login string) (list []rewardView, complete int64) {
 	return list, r.complete
 }
 
+// fourDigits rounds a hashrate of a chart to what its shares can tell, and more than a
+// chart can show. In an account's answer the points are a third of what is kept.
+func fourDigits(n int64) int64 {
+	unit := int64(1)
+	for n/unit >= 10_000 {
+		unit *= 10
+	}
+	return (n + unit/2) / unit * unit
+}
+
 // sixDigits rounds what is shown in percent. More digits are noise, which no
 // compression makes smaller.
 func sixDigits(f float64) float64 { return math.Round(f*1e6) / 1e6 }

@@ -114,15 +114,31 @@ func (a *API) resources() []route {
 }
 
 func (a *API) router() *mux.Router {
-	m := mux.NewRouter().UseEncodedPath().SkipClean(true) // a path is right, or an error
+	m := mux.NewRouter()
 	for _, res := range a.resources() {
 		count := a.metrics.route(res.path)
-		m.HandleFunc(res.path, func(w http.ResponseWriter, r *http.Request) { count(res.serve(w, r)) })
+		m.MatcherFunc(at(res.path)).HandlerFunc(func(w http.ResponseWriter, r *http.Request) { count(res.serve(w, r)) })
 	}
 	m.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is no %.100s; /api/openapi.json says what there is", r.URL.Path)
 	})
 	return m
+}
+
+// at tells whether a request is for a path, in which {login} stands for anything
+// without a slash. What mux makes of such a path itself is a regular expression, which
+// costs a tenth of an answer from memory.
+func at(path string) mux.MatcherFunc {
+	before, after, hasLogin := strings.Cut(path, "{login}")
+	return func(r *http.Request, _ *mux.RouteMatch) bool {
+		asked := r.URL.EscapedPath()
+		if !hasLogin {
+			return asked == path
+		}
+		rest, begins := strings.CutPrefix(asked, before)
+		login, ends := strings.CutSuffix(rest, after)
+		return begins && ends && login != "" && !strings.Contains(login, "/")
+	}
 }
 
 // urlMost is the longest address that is looked at, in bytes.

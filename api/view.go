@@ -228,7 +228,7 @@ type accountView struct {
 
 type minerPoint struct {
 	X        int64 `json:"x"`
-	Hashrate int64 `json:"hashrate"`
+	Hashrate int64 `json:"hashrate"` // of four digits
 }
 
 type workerView struct {

@@ -193,3 +193,26 @@ func TestWhatIsOnItsWayIsOwed(t *testing.T) {
 		t.Errorf("wallet %d against %d, want 10 against 7", v.Wallet, v.Liabilities)
 	}
 }
+
+func TestAChartsHashrateHasFourDigits(t *testing.T) {
+	for n, want := range map[int64]int64{0: 0, 9999: 9999, 10_004: 10_000, 10_005: 10_010, 123_456_789: 123_500_000, 99_995: 100_000, 1 << 62: 4_612_000_000_000_000_000} {
+		if got := fourDigits(n); got != want {
+			t.Errorf("%d is shown as %d, want %d", n, got, want)
+		}
+	}
+}
+
+func TestPathsAreRightOrAnError(t *testing.T) {
+	p := newPool(t)
+	world(p)
+	p.cycle()
+	for path, want := range map[string]int{
+		"/api/stats": 200, "/api/stats/": 404, "/api//stats": 404, "/api/accounts/": 404, "/api/accounts//payments": 404,
+		"/api/accounts/" + alice: 200, "/api/accounts/" + alice + "/": 404, "/api/accounts/" + alice + "/charts": 200, "/api/accounts/" + alice + "/charts/": 404,
+		"/api/accounts/x/" + alice + "/charts": 404, "/api/accounts/" + alice + "%2Fcharts": 400, "/api/accounts/charts": 400,
+	} {
+		if got := p.get(path).Code; got != want {
+			t.Errorf("%s: status %d, want %d", path, got, want)
+		}
+	}
+}

@@ -589,15 +589,17 @@ func chartPoints(rows []string) []ChartPoint {
 	out := make([]ChartPoint, 0, len(rows))
 	for _, row := range rows {
 		moment, rest, _ := strings.Cut(row, ":")
-		one, rest, _ := strings.Cut(rest, ":")
-		two, _, _ := strings.Cut(rest, ":")
+		one, rest, more := strings.Cut(rest, ":")
 		at, err1 := strconv.ParseInt(moment, 10, 64)
 		first, err2 := strconv.ParseInt(one, 10, 64)
 		if err1 != nil || err2 != nil {
 			continue
 		}
 		p := ChartPoint{Time: at, Values: [2]int64{first}}
-		p.Values[1], _ = strconv.ParseInt(two, 10, 64)
+		if more {
+			two, _, _ := strings.Cut(rest, ":")
+			p.Values[1], _ = strconv.ParseInt(two, 10, 64)
+		}
 		out = append(out, p)
 	}
 	return out
