@@ -81,7 +81,7 @@ func TestABlockIsNeverLost(t *testing.T) {
 				t.Errorf("alice has %v in the block's round, want 4", got)
 			}
 			p.stop()
-			if data, err := os.ReadFile(p.cfg.Candidates); err != nil || !strings.Contains(string(data), fmt.Sprintf(`{"done":"100:0x%016x"}`, nonce)) {
+			if data, err := os.ReadFile(p.cfg.Candidates); err != nil || !strings.Contains(string(data), fmt.Sprintf(`{"done":"100:0x%016x","at":`, nonce)) {
 				t.Errorf("the file holds %q, %v", data, err)
 			}
 		})
@@ -428,16 +428,66 @@ func TestSpool(t *testing.T) {
 	if data, err := os.ReadFile(path + ".damaged"); err != nil || string(data) != "{\"found\":{\"Login\":\n" {
 		t.Errorf("set aside is %q, %v", data, err)
 	}
+	old, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
 	do(s.done(block(0)), s.forget(time.Now().Add(time.Hour)))
 	want("left", s.left(), block(2))
-	if data, _ := os.ReadFile(path); !strings.Contains(string(data), `"Nonce":"2"`) {
+	// What is forgotten is in the file no more, though it is never without a block.
+	if data, _ := os.ReadFile(path); strings.Count(string(data), "found") != 1 || !strings.Contains(string(data), `"Nonce":"2"`) {
 		t.Errorf("the file holds %q", data)
 	}
+	// Nobody else takes it for his, nor the one that it took the place of.
+	if _, err := openSpool(path, discard); err == nil || isAt(old, path) || !isAt(s.file, path) {
+		t.Errorf("%v, or the lock is another file's", err)
+	}
+	do(s.close())
+	if s = open(); strings.Count(logs.String(), "level=ERROR") != 1 {
+		t.Errorf("it is said again:\n%s", logs)
+	}
+	want("left", s.left(), block(2))
 	do(s.done(block(2)), s.forget(time.Now().Add(-time.Hour)))
 	want("kept", s.kept(), block(2))
+	// A new start does not begin the hours again.
+	s.blocks[spoolName(block(2))].done = time.Now().Add(-2 * time.Hour)
+	do(s.add(block(3)), s.done(block(3)), s.renew(), s.close())
+	s = open()
+	want("kept", s.kept(), block(2), block(3))
+	do(s.forget(time.Now().Add(-time.Hour)))
+	want("kept", s.kept(), block(3))
 	do(s.forget(time.Now().Add(time.Hour)))
 	if data, _ := os.ReadFile(path); len(data) != 0 {
 		t.Errorf("the file holds %q", data)
+	}
+}
+
+// Where the file cannot be renewed it goes on as it is, and loses nothing.
+func TestASpoolThatCannotBeRenewed(t *testing.T) {
+	path := t.TempDir() + "/candidates"
+	s, err := openSpool(path, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := storage.FoundBlock{Share: storage.Share{Nonce: "1"}}, storage.FoundBlock{Share: storage.Share{Nonce: "2"}}
+	if err := errors.Join(os.Mkdir(path+".new", 0o700), s.add(one), s.add(two), s.done(one)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.forget(time.Now().Add(time.Hour)); err == nil {
+		t.Error("it is renewed where there is no room for it")
+	}
+	if err := errors.Join(s.add(two), s.close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = openSpool(path, discard); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.left(); len(left) != 1 || left[0] != two {
+		t.Errorf("left are %+v", left)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -24,6 +24,8 @@ const spoolKeep = 6 * time.Hour
 // spool is a file of the blocks that were found lately, one a line. A block is in
 // it before it leaves the process.
 type spool struct {
+	path string
+
 	mu     sync.Mutex // guards all below, and the file
 	file   *os.File
 	blocks map[string]*spooled
@@ -39,35 +41,58 @@ type spooled struct {
 type spoolLine struct {
 	Found *storage.FoundBlock `json:"found,omitempty"`
 	Done  string              `json:"done,omitempty"`
+	At    int64               `json:"at,omitempty"` // unix seconds of Done
 }
 
 func spoolName(b storage.FoundBlock) string { return fmt.Sprintf("%d:%s", b.Height, b.Nonce) }
 
 // openSpool opens the file, or begins it, and locks out a second proxy.
 func openSpool(path string, log *slog.Logger) (*spool, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	file, err := lockFile(path, 0)
 	if err != nil {
 		return nil, fmt.Errorf("proxy.candidates: %w", err)
 	}
-	s := &spool{file: file, blocks: map[string]*spooled{}}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("proxy.candidates: %s is in use by another proxy; give each its own: %w", path, err)
-	}
-	if err := s.read(path, log); err != nil {
-		file.Close()
-		return nil, err
+	s := &spool{path: path, file: file, blocks: map[string]*spooled{}}
+	if err := s.read(log); err != nil {
+		_ = s.close()
+		return nil, fmt.Errorf("proxy.candidates: %w", err)
 	}
 	return s, nil
 }
 
+// lockFile opens a file that lines are added to, for one process only.
+func lockFile(path string, flag int) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND|flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil && !isAt(file, path) {
+		err = errors.New("it was renewed just now")
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("%s is in use by another proxy; give each its own: %w", path, err)
+	}
+	return file, nil
+}
+
+// isAt says whether the file is still the one of that name.
+func isAt(file *os.File, path string) bool {
+	ours, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(ours, there)
+}
+
 // read collects the blocks. A line that a crash or a full disk has torn is told to
-// the operator, for it may be a block, and keeps nobody from mining: the file keeps
-// it until all blocks in it are old.
-func (s *spool) read(path string, log *slog.Logger) error {
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("proxy.candidates: %w", err)
+// the operator, for it may be a block, and keeps nobody from mining.
+func (s *spool) read(log *slog.Logger) error {
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return err
 	}
 	var damaged []byte
 	n, first := 0, 0
@@ -87,17 +112,20 @@ func (s *spool) read(path string, log *slog.Logger) error {
 			s.blocks[spoolName(*l.Found)] = &spooled{FoundBlock: *l.Found}
 		}
 		if b := s.blocks[l.Done]; b != nil {
-			b.done = time.Now() // or earlier
+			b.done = time.Unix(l.At, 0)
 		}
 	}
 	if first > 0 {
-		aside := path + ".damaged"
+		aside := s.path + ".damaged"
 		if err := appendFile(aside, damaged); err != nil {
-			return fmt.Errorf("proxy.candidates: set damaged lines aside: %w", err)
+			return fmt.Errorf("set damaged lines aside: %w", err)
 		}
-		log.Error("the file of found blocks has damaged lines; each may be a block that is not in redis: look at them", "file", path, "line", first, "copy", aside)
+		log.Error("the file of found blocks has damaged lines; each may be a block that is not in redis: look at them", "file", s.path, "line", first, "copy", aside)
 	}
-	return s.restart()
+	if first > 0 || len(s.blocks) == 0 {
+		return s.renew()
+	}
+	return nil
 }
 
 func appendFile(path string, data []byte) error {
@@ -109,15 +137,42 @@ func appendFile(path string, data []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// restart empties the file once there is no block in it.
-func (s *spool) restart() error {
-	if len(s.blocks) > 0 {
+// renew leaves out of the file what is known no more. The new file takes the old
+// one's place whole: whatever happens meanwhile, all blocks are in one of them.
+func (s *spool) renew() error {
+	if len(s.blocks) == 0 {
+		if err := s.file.Truncate(0); err != nil {
+			return fmt.Errorf("empty the file of found blocks: %w", err)
+		}
 		return nil
 	}
-	if err := s.file.Truncate(0); err != nil {
-		return fmt.Errorf("empty the file of found blocks: %w", err)
+	next, err := lockFile(s.path+".new", os.O_TRUNC)
+	if err != nil {
+		return fmt.Errorf("renew the file of found blocks: %w", err)
 	}
-	return nil
+	for name, b := range s.blocks {
+		if err = first(err, writeLine(next, spoolLine{Found: &b.FoundBlock})); !b.done.IsZero() {
+			err = first(err, writeLine(next, spoolLine{Done: name, At: b.done.Unix()}))
+		}
+	}
+	if err = first(err, next.Sync()); err == nil {
+		err = os.Rename(next.Name(), s.path)
+	}
+	if err != nil {
+		return fmt.Errorf("renew the file of found blocks: %w", errors.Join(err, next.Close(), os.Remove(next.Name())))
+	}
+	err = s.file.Close()
+	s.file = next
+	return first(err, syncDir(filepath.Dir(s.path)))
+}
+
+// syncDir makes a new name last.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // left are the blocks that are not in Redis, as far as this file knows; kept are
@@ -141,7 +196,7 @@ func (s *spool) add(b storage.FoundBlock) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blocks[spoolName(b)] = &spooled{FoundBlock: b}
-	if err := s.write(spoolLine{Found: &b}); err != nil {
+	if err := writeLine(s.file, spoolLine{Found: &b}); err != nil {
 		return err
 	}
 	if err := s.file.Sync(); err != nil {
@@ -159,7 +214,7 @@ func (s *spool) done(b storage.FoundBlock) error {
 		return nil
 	}
 	known.done = time.Now()
-	return s.write(spoolLine{Done: spoolName(b)})
+	return writeLine(s.file, spoolLine{Done: spoolName(b), At: known.done.Unix()})
 }
 
 // forget leaves out the blocks that were done before then.
@@ -175,16 +230,16 @@ func (s *spool) forget(then time.Time) error {
 	if len(s.blocks) == before {
 		return nil
 	}
-	return s.restart()
+	return s.renew()
 }
 
-// write begins a line of its own, whatever became of the one before.
-func (s *spool) write(l spoolLine) error {
+// writeLine begins a line of its own, whatever became of the one before.
+func writeLine(file *os.File, l spoolLine) error {
 	line, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("encode a found block: %w", err)
 	}
-	if _, err := s.file.Write(append(append([]byte{'\n'}, line...), '\n')); err != nil {
+	if _, err := file.Write(append(append([]byte{'\n'}, line...), '\n')); err != nil {
 		return fmt.Errorf("write the file of found blocks: %w", err)
 	}
 	return nil
