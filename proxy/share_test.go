@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -302,6 +303,32 @@ func TestANodeGoesBackToEarlierWork(t *testing.T) {
 	p.nodes[0].give(200, impossible)
 	if p.job(200); len(p.board.byID) != 1 || len(p.board.byHeader) != 1 {
 		t.Errorf("%d jobs and %d headers stay", len(p.board.byID), len(p.board.byHeader))
+	}
+}
+
+// A chain that stands still does not fill the memory with work.
+func TestTheBacklogIsBounded(t *testing.T) {
+	b := newBoard()
+	job := func(n int64) *work {
+		w := &work{Header: common.BigToHash(big.NewInt(n)), Height: 100, seen: new(nonces)}
+		b.post(w)
+		return w
+	}
+	first := job(1)
+	again := first.again()
+	b.post(again)
+	for n := range int64(jobsMost - 1) {
+		job(2 + n)
+	}
+	if len(b.byID) != jobsMost || b.id(first.ID) != nil || b.header(first.Header) != again || b.id(again.ID) != again {
+		t.Errorf("%d jobs, the one that was posted again is %v", len(b.byID), b.header(first.Header))
+	}
+	last := job(5000)
+	if len(b.byID) != jobsMost || len(b.byHeader) != jobsMost || b.header(first.Header) != nil || b.header(last.Header) != last {
+		t.Errorf("%d jobs, %d headers", len(b.byID), len(b.byHeader))
+	}
+	if got := b.oldest.Load(); got != last.Number-jobsMost+1 {
+		t.Errorf("the oldest is %d, of %d", got, last.Number)
 	}
 }
 

@@ -90,6 +90,10 @@ func (n *nonces) remove(nonce uint64) {
 // make an uncle, and it was on its way when the newest came.
 const backlog = 3
 
+// jobsMost bounds the jobs that are remembered: a node makes new work of every
+// transaction, and a chain may stand still for hours.
+const jobsMost = 1024
+
 // board shows the present work and remembers what shares may still come for.
 type board struct {
 	now    atomic.Pointer[work]
@@ -119,8 +123,10 @@ func (b *board) post(w *work) {
 	b.byHeader[w.Header], b.byID[w.ID] = w, w
 	oldest := w.First
 	for id, old := range b.byID {
-		if old.Height+backlog < w.Height || old.Height > w.Height+backlog {
-			delete(b.byHeader, old.Header)
+		if old.Height+backlog < w.Height || old.Height > w.Height+backlog || old.Number+jobsMost <= w.Number {
+			if b.byHeader[old.Header] == old { // else it is a job again
+				delete(b.byHeader, old.Header)
+			}
 			delete(b.byID, id)
 			continue
 		}
