@@ -100,7 +100,7 @@ type BanningConfig struct {
 	InvalidPercent  util.Percent `json:"invalidPercent"`  // of a miner's shares, from which he is banned
 	CheckThreshold  int32        `json:"checkThreshold"`  // shares between two looks at that
 	MalformedLimit  int32        `json:"malformedLimit"`  // requests that are no requests, until a ban
-	Fail2banCommand string       `json:"fail2banCommand"` // run instead of ipset; empty for none
+	Fail2banCommand string       `json:"fail2banCommand"` // run instead of ipset, with the IP as its last word; empty for none
 }
 
 // LimitsConfig is the section "proxy.policy.limits": connections of one IP.

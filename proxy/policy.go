@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -29,7 +30,8 @@ type policy struct {
 	log     *slog.Logger
 	now     func() time.Time
 	started time.Time
-	bans    chan string // addresses for ipset or fail2ban
+	bans    chan string   // addresses for ipset or fail2ban
+	limit   time.Duration // of a command
 
 	mu        sync.Mutex // guards all below
 	records   map[string]*record
@@ -49,7 +51,7 @@ type record struct {
 }
 
 func newPolicy(cfg PolicyConfig, ledger Ledger, log *slog.Logger) *policy {
-	return &policy{cfg: cfg, ledger: ledger, log: log, now: time.Now, started: time.Now(), bans: make(chan string, 1024),
+	return &policy{cfg: cfg, ledger: ledger, log: log, now: time.Now, started: time.Now(), bans: make(chan string, 1024), limit: commandTime,
 		records: map[string]*record{}, blacklist: map[string]bool{}, whitelist: map[string]bool{}}
 }
 
@@ -147,7 +149,7 @@ func (p *policy) ban(ip string, r *record, why string) bool {
 	}
 	r.bannedUntil = p.now().Add(time.Duration(p.cfg.Banning.Timeout) * time.Second)
 	p.log.Warn("address banned", "ip", ip, "why", why, "until", r.bannedUntil.Format(time.TimeOnly))
-	if p.cfg.Banning.IPSet != "" || p.cfg.Banning.Fail2banCommand != "" {
+	if p.cfg.Banning.command(ip) != nil {
 		select {
 		case p.bans <- ip:
 		default:
@@ -223,6 +225,9 @@ func (p *policy) forget() {
 	}
 }
 
+// commandTime is how long the firewall may take to be told of one ban.
+const commandTime = 10 * time.Second
+
 // carryOut tells the firewall whom to keep out.
 func (p *policy) carryOut(ctx context.Context) {
 	for {
@@ -233,14 +238,34 @@ func (p *policy) carryOut(ctx context.Context) {
 			if net.ParseIP(ip) == nil {
 				continue // it becomes a word of a command
 			}
-			b := p.cfg.Banning
-			cmd := exec.CommandContext(ctx, "sudo", "ipset", "add", b.IPSet, ip, "timeout", strconv.FormatInt(b.Timeout, 10), "-exist")
-			if b.Fail2banCommand != "" {
-				cmd = exec.CommandContext(ctx, b.Fail2banCommand, ip)
-			}
-			if out, err := cmd.CombinedOutput(); err != nil && ctx.Err() == nil {
-				p.log.Error("the firewall does not know of a ban; it is kept inside the pool", "ip", ip, "err", err, "output", string(out))
+			if out, err := p.execute(ctx, p.cfg.Banning.command(ip)); err != nil && ctx.Err() == nil {
+				p.log.Error("the firewall does not know of a ban; it is kept inside the pool", "ip", ip, "err", err, "output", out)
 			}
 		}
 	}
+}
+
+// command is what tells the firewall of an address, nil when nobody is to be told.
+func (b BanningConfig) command(ip string) []string {
+	if words := strings.Fields(b.Fail2banCommand); len(words) > 0 {
+		return append(words, ip)
+	}
+	if b.IPSet == "" {
+		return nil
+	}
+	// -n: nobody is there to be asked for a password.
+	return []string{"sudo", "-n", "ipset", "add", b.IPSet, ip, "timeout", strconv.FormatInt(b.Timeout, 10), "-exist"}
+}
+
+// execute runs a command, without a shell, and ends it and what it began when it
+// takes too long.
+func (p *policy) execute(ctx context.Context, words []string) (output string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for the output of who left that group
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
