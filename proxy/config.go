@@ -42,7 +42,7 @@ type Config struct {
 type StratumConfig struct {
 	Enabled  bool          `json:"enabled"`
 	Listen   string        `json:"listen"`   // HOST:PORT
-	Timeout  util.Duration `json:"timeout"`  // without a line from the miner
+	Timeout  util.Duration `json:"timeout"`  // without a line from the miner, and without new work for him
 	MaxConn  int           `json:"maxConn"`  // connections at once, those of getwork over HTTP included
 	TLS      bool          `json:"tls"`      // with the two files below, PEM
 	CertFile string        `json:"certFile"` // relative to the working directory, as in open-etc-pool-friends

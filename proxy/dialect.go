@@ -93,7 +93,7 @@ func (s *session) wake(before ...[]byte) error {
 	}
 	if w := s.proxy.present(); w != nil {
 		out = append(out, s.dialect.job(s, w)...)
-		s.heard = max(s.heard, w.Number)
+		s.heard.Store(max(s.heard.Load(), w.Number))
 	}
 	return s.write(out)
 }

@@ -75,7 +75,7 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 		}
 		s.mu.Lock()
 		difficulty := s.difficulty
-		s.heard = max(s.heard, w.Number)
+		s.heard.Store(max(s.heard.Load(), w.Number))
 		s.unlock()
 		return s.reply(ethResult(req.ID, getWork(w, difficulty)))
 	case "eth_submitWork":

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -58,14 +59,14 @@ type session struct {
 	ip    string
 	place int // among the sessions, which guard it
 
-	missed atomic.Bool // new work came while mu was held
+	missed atomic.Bool   // new work came while mu was held
+	heard  atomic.Uint64 // the newest job that he has; set while mu is held
 
 	mu         sync.Mutex // guards the writing, and all below
 	dialect    dialect    // nil until the first request
 	ready      bool       // wants to be told of new work
 	difficulty int64
 	earlier    []asked  // difficulties that shares may still come for, oldest first
-	heard      uint64   // the newest job that he has
 	told       struct { // by mining.set
 		epoch      uint64 // plus one
 		difficulty int64
@@ -120,14 +121,19 @@ func (r *request) args() []string {
 	return texts
 }
 
-// serve reads lines until the connection ends, and says why it did.
+// serve reads lines until the connection ends, and says why it did. Who says
+// nothing is there as long as he takes new work: a slow miner seldom has a share.
 func (s *session) serve(ctx context.Context) error {
 	for {
+		before := s.heard.Load()
 		// A line has to be whole by then: one byte now and then is no sign of life.
 		if err := s.conn.SetReadDeadline(time.Now().Add(s.proxy.cfg.Stratum.Timeout.Std())); err != nil {
 			return err
 		}
 		line, err := s.line()
+		if errors.Is(err, os.ErrDeadlineExceeded) && s.begin == s.end && s.heard.Load() > before {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -299,8 +305,8 @@ func (s *session) tell(w *work) {
 	if !s.ready || w == nil {
 		return
 	}
-	s.retarget(time.Now(), false, max(w.Number, s.heard+1))
-	s.heard = max(s.heard, w.Number)
+	s.retarget(time.Now(), false, max(w.Number, s.heard.Load()+1))
+	s.heard.Store(max(s.heard.Load(), w.Number))
 	if err := s.push(s.dialect.job(s, w)); err != nil {
 		s.conn.Close() // which wakes the reader
 	}
@@ -397,7 +403,7 @@ func (s *session) submit(ctx context.Context, sub submission) (failure, error) {
 func (s *session) moved() {
 	s.mu.Lock()
 	defer s.unlock()
-	next := s.heard + 1
+	next := s.heard.Load() + 1
 	if w := s.proxy.board.now.Load(); w != nil {
 		next = max(next, w.Number+1)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -71,6 +72,48 @@ func TestASlowLineTimesOut(t *testing.T) {
 			break
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// silent is a connection that sends what it is told to; else its deadline passes.
+type silent struct {
+	net.Conn
+	reads []func() string
+	all   int
+}
+
+func (c *silent) SetReadDeadline(time.Time) error { return nil }
+
+func (c *silent) Read(b []byte) (int, error) {
+	text := c.reads[c.all]()
+	if c.all++; text == "" {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return copy(b, text), nil
+}
+
+// A miner who has nothing to say is there as long as he takes new work.
+func TestWhoTakesWorkStays(t *testing.T) {
+	var s *session
+	nothing := func() string { return "" }
+	job := func() string { s.heard.Add(1); return "" }
+	half := func() string { return "{" }
+	for _, tc := range []struct {
+		name  string
+		reads []func() string
+	}{
+		{"without a job he goes", []func() string{nothing}},
+		{"with each job he stays", []func() string{job, job, job, nothing}},
+		{"half a line is no sign of life", []func() string{job, half, job}},
+		{"nor are empty lines, for ever", []func() string{func() string { return "\n" }, nothing}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			conn := &silent{reads: tc.reads}
+			s = &session{proxy: new(Proxy), conn: conn, buf: make([]byte, lineFirst)}
+			if err := s.serve(t.Context()); !errors.Is(err, os.ErrDeadlineExceeded) || conn.all != len(tc.reads) {
+				t.Errorf("ended with %v after %d reads, want %d", err, conn.all, len(tc.reads))
+			}
+		})
 	}
 }
 
