@@ -222,7 +222,8 @@ func (p *Proxy) report(ctx context.Context) {
 			if w == nil {
 				continue
 			}
-			err := p.ledger.ReportNode(ctx, storage.NodeState{Name: p.name, Height: w.Height, Difficulty: w.Difficulty, LastBeat: time.Now().Unix()})
+			beat := time.Unix(0, p.upstreams.worked.Load()) // of a node, not of this process: readers take it for the node's
+			err := p.ledger.ReportNode(ctx, storage.NodeState{Name: p.name, Height: w.Height, Difficulty: w.Difficulty, LastBeat: beat.Unix()})
 			p.health.redis(err)
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("the node's state is not in redis", "err", err)

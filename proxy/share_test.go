@@ -253,6 +253,13 @@ func TestNoWorkWhileAllNodesAreAway(t *testing.T) {
 	block, e := p.share(w, 64, 0, 0)
 	c.want(submitWork(5, block, w, e), `{"id":5,"jsonrpc":"2.0","result":true}`)
 	p.until("the nodes have the block", func() bool { return len(p.nodes[0].got()) > 0 && len(p.nodes[1].got()) > 0 })
+	// Nor do the pages show nodes that are well.
+	beat := fmt.Sprint(time.Unix(0, p.upstreams.worked.Load()).Unix())
+	p.redis.Do(t, "HSET", "eth:nodes", "main:lastBeat", 0)
+	p.until("the beat is reported", func() bool { return fmt.Sprint(p.redis.Do(t, "HGET", "eth:nodes", "main:lastBeat")) != "0" })
+	if got := fmt.Sprint(p.redis.Do(t, "HGET", "eth:nodes", "main:lastBeat")); got != beat {
+		t.Errorf("the nodes' last beat is %s, want %s, when they gave work", got, beat)
+	}
 	fail(nil)
 	if got := c.read(); !strings.Contains(got, w.Header.Hex()) { // the same work, told again
 		t.Errorf("told %s", got)
