@@ -37,7 +37,7 @@ func niceResult(id json.RawMessage, result any) []byte {
 }
 
 func (niceHash) failure(id json.RawMessage, f failure) []byte {
-	return line(niceReply{ID: idOf(id), Error: []any{f.code, f.message, nil}})
+	return line(niceReply{ID: idOf(id), Result: false, Error: []any{f.code, f.message, nil}})
 }
 
 func (niceHash) job(s *session, w *work) []byte {

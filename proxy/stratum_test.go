@@ -70,8 +70,8 @@ func TestNiceHash(t *testing.T) {
 	p := newPool(t, 1).start()
 	w := p.job(100)
 	c := p.dial()
-	c.want(`{"id":1,"method":"mining.authorize","params":["`+alice+`.rig","x"]}`, `{"id":1,"result":null,"error":[25,"Not subscribed",null]}`)
-	c.want(`{"id":2,"method":"mining.subscribe","params":["miner/1","EthereumStratum/3.0.0"]}`, `{"id":2,"result":null,"error":[20,"Unknown protocol version",null]}`)
+	c.want(`{"id":1,"method":"mining.authorize","params":["`+alice+`.rig","x"]}`, `{"id":1,"result":false,"error":[25,"Not subscribed",null]}`)
+	c.want(`{"id":2,"method":"mining.subscribe","params":["miner/1","EthereumStratum/3.0.0"]}`, `{"id":2,"result":false,"error":[20,"Unknown protocol version",null]}`)
 	var sub struct{ Result []any }
 	if err := json.Unmarshal([]byte(c.ask(`{"id":3,"method":"mining.subscribe","params":["miner/1","EthereumStratum/1.0.0"]}`)), &sub); err != nil || len(sub.Result) != 2 {
 		t.Fatalf("subscribed to %+v, %v", sub, err)
@@ -96,9 +96,9 @@ func TestNiceHash(t *testing.T) {
 	nonce, _ := p.share(w, 2, 0, prefix<<48)
 	submit := fmt.Sprintf(`"method":"mining.submit","params":["%s.other","%s","%012x"]}`, alice, w.ID, nonce&(1<<48-1))
 	c.want(`{"id":6,`+submit, `{"id":6,"result":true,"error":null}`)
-	c.want(`{"id":7,`+submit, `{"id":7,"result":null,"error":[22,"Duplicate share",null]}`)
-	c.want(`{"id":8,"method":"mining.submit","params":["x","ffff","000000000000"]}`, `{"id":8,"result":null,"error":[21,"Stale share",null]}`)
-	c.want(`{"id":9,"method":"mining.submit","params":["x","`+w.ID+`","00"]}`, `{"id":9,"result":null,"error":[20,"Malformed share",null]}`)
+	c.want(`{"id":7,`+submit, `{"id":7,"result":false,"error":[22,"Duplicate share",null]}`)
+	c.want(`{"id":8,"method":"mining.submit","params":["x","ffff","000000000000"]}`, `{"id":8,"result":false,"error":[21,"Stale share",null]}`)
+	c.want(`{"id":9,"method":"mining.submit","params":["x","`+w.ID+`","00"]}`, `{"id":9,"result":false,"error":[20,"Malformed share",null]}`)
 	if got := p.redis.Do(t, "HGET", "eth:workers:"+alice, "other"); got == nil || p.round(alice) != "2" {
 		t.Errorf("round %s, rig %v", p.round(alice), got)
 	}
@@ -123,7 +123,7 @@ func TestNiceHashWorkers(t *testing.T) {
 	submit := func(name string) string {
 		return fmt.Sprintf(`{"id":4,"method":"mining.submit","params":["%s","%s","%012x"]}`, name, w.ID, nonce&(1<<48-1))
 	}
-	c.want(submit("0xcccccccccccccccccccccccccccccccccccccc03.rig"), `{"id":4,"result":null,"error":[24,"Unauthorized worker",null]}`)
+	c.want(submit("0xcccccccccccccccccccccccccccccccccccccc03.rig"), `{"id":4,"result":false,"error":[24,"Unauthorized worker",null]}`)
 	c.want(submit(bob+".rig2"), `{"id":4,"result":true,"error":null}`)
 	if a, b := p.round(alice), p.round(strings.ToLower(bob)); a != "" || b != "2" {
 		t.Errorf("counted %q for the one and %q for the other", a, b)
