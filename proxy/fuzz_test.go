@@ -34,6 +34,7 @@ var fuzzLines = []string{
 	`{"id":5,"method":"eth_submitWork","params":["0x0011223344556677","0x` + strings.Repeat("0", 64) + `","0x` + strings.Repeat("1", 64) + `"]}`,
 	`{"id":6,"method":"eth_getWork","params":null}`, `{"id":[7,{"a":1}],"method":"mining.noop"}`, `{"method":"mining.bye"}`,
 	`{"id":8,"method":"eth_submitHashrate"}`, `{"id":9,"method":"mining.extranonce.subscribe"}`, `{"id":10,"method":"mining.hashrate"}`, `{"id":11,"method":"x"}`,
+	`{"id":12,"result":null}`, `{"id":13,"method":"","error":{}}`,
 	`[]`, `null`, `{"id":{},"method":7}`, "\x16\x03\x01", "\r\n\n", strings.Repeat("x", lineMost), `{"id":1}{"id":2}`,
 }
 
@@ -71,7 +72,7 @@ func FuzzLines(f *testing.F) {
 		<-wrote
 		for line := range bytes.SplitSeq([]byte(sent), []byte("\n")) {
 			long := len(line) >= lineMost
-			if line = bytes.TrimSpace(line); len(line) == 0 && !long {
+			if line = bytes.TrimSpace(line); !long && (len(line) == 0 || !isRequest(line) && isAnswer(line)) {
 				continue
 			}
 			if len(got) == 0 {
@@ -117,6 +118,11 @@ func idIn(line []byte) (id any) {
 		_ = json.Unmarshal(req.ID, &id) // it is part of what was understood
 	}
 	return id
+}
+
+func isRequest(line []byte) bool {
+	var req request
+	return json.Unmarshal(line, &req) == nil && req.Method != ""
 }
 
 func methodOf(line []byte) string {

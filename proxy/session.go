@@ -178,6 +178,9 @@ func (s *session) line() ([]byte, error) {
 func (s *session) handle(ctx context.Context, line []byte) error {
 	var req request
 	if err := json.Unmarshal(line, &req); err != nil || req.Method == "" {
+		if isAnswer(line) {
+			return nil
+		}
 		stays := s.proxy.policy.malformed(s.ip)
 		d := s.dialect
 		if d == nil {
@@ -201,6 +204,13 @@ func (s *session) handle(ctx context.Context, line []byte) error {
 		}
 	}
 	return d.handle(ctx, s, &req)
+}
+
+// isAnswer says whether a line answers us. Nothing that we tell asks for it, and
+// EthereumStratum/2.0.0 allows it.
+func isAnswer(line []byte) bool {
+	var a struct{ Result, Error json.RawMessage }
+	return json.Unmarshal(line, &a) == nil && (a.Result != nil || a.Error != nil)
 }
 
 // reply writes an answer; the miner's own goroutine may wait for him.

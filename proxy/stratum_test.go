@@ -230,3 +230,19 @@ func TestProbingIsNoMisbehaviour(t *testing.T) {
 	c.want(`{"id":4,"method":"eth_submitLogin","params":["`+alice+`"]}`, `{"id":4,"jsonrpc":"2.0","result":true}`)
 	p.dial().ask(`{"id":1,"method":"eth_getWork"}`)
 }
+
+// A miner that acknowledges what it is told is neither answered nor banned.
+func TestAnswersAreNoRequests(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Policy.Banning.Enabled, p.cfg.Policy.Banning.MalformedLimit = true, 1
+	p.cfg.Policy.Banning.IPSet = ""
+	p.start()
+	c := p.login()
+	for _, answer := range []string{`{"id":0,"jsonrpc":"2.0","result":true}`, `{"id":null,"result":null,"error":[1,"no",null]}`, `{"error":{"code":405}}`} {
+		c.send(answer)
+	}
+	c.send(`{"id":2,"method":"eth_submitHashrate"}`)
+	if got, want := c.read(), `{"id":2,"jsonrpc":"2.0","result":true}`; got != want {
+		t.Errorf("answered %s, want %s", got, want)
+	}
+}
