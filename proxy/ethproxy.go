@@ -89,10 +89,7 @@ func (d ethProxy) handle(ctx context.Context, s *session, req *request) error {
 		}
 		m := s.miners[0]
 		// lolMiner writes "eth1.0" beside the rig's name in the login.
-		if name := workerName(string(req.Worker)); name != "0" {
-			m.Worker = name
-		}
-		sub.Login, sub.Worker = m.Login, m.Worker
+		sub.Login, sub.Worker = m.Login, workerName(string(req.Worker), m.Worker)
 		f, end := s.submit(ctx, sub)
 		if f != failNone {
 			return first(s.reply(d.failure(req.ID, f)), end)

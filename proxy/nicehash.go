@@ -104,15 +104,14 @@ func (niceHash) share(s *session, args []string) (submission, failure) {
 		return submission{}, failBadShare
 	}
 	m := s.miners[0]
-	login, rig, named := strings.Cut(args[0], ".")
+	login, rig, _ := strings.Cut(args[0], ".")
 	if util.IsLogin(login) { // some programs send the rig's name alone
 		i := slices.IndexFunc(s.miners, func(m miner) bool { return strings.EqualFold(login, m.Login) })
 		if i < 0 {
 			return submission{}, failUnknown
 		}
-		if m = s.miners[i]; named {
-			m.Worker = workerName(rig)
-		}
+		m = s.miners[i]
+		m.Worker = workerName(rig, m.Worker)
 	}
 	nonce, f := s.fullNonce(args[2])
 	return submission{Login: m.Login, Worker: m.Worker, Work: s.proxy.board.id(args[1]), Nonce: nonce}, f

@@ -328,16 +328,11 @@ func (s *session) authorize(args []string, worker label) (int, failure) {
 	if len(args) == 0 {
 		return 0, failParams
 	}
+	user, _, _ := strings.Cut(strings.TrimSpace(args[0]), "/") // then a mail address, from who mined elsewhere
+	login, rig, _ := strings.Cut(user, ".")
 	password := ""
-	if len(args) > 1 {
+	if len(args) > 1 && args[1] != "x" {
 		password = args[1]
-	}
-	login, rig, named := strings.Cut(strings.TrimSpace(args[0]), ".")
-	if !named {
-		rig = string(worker)
-	}
-	if rig == "" && password != "x" {
-		rig = password
 	}
 	if !util.IsLogin(login) {
 		return 0, failLogin
@@ -345,7 +340,7 @@ func (s *session) authorize(args []string, worker label) (int, failure) {
 	if !s.proxy.policy.welcome(login) {
 		return 0, failBlacklisted
 	}
-	m := miner{Login: strings.ToLower(login), Worker: workerName(rig)}
+	m := miner{Login: strings.ToLower(login), Worker: workerName(rig, string(worker), password)}
 	for i, known := range s.miners {
 		if known == m {
 			return i, failNone
@@ -361,16 +356,15 @@ func (s *session) authorize(args []string, worker label) (int, failure) {
 // workerMost is the longest name of a worker.
 const workerMost = 32
 
-// workerName is the name as it is stored: letters, digits, - and _; "0" for any
-// other.
-func workerName(name string) string {
-	if name == "" || len(name) > workerMost {
-		return "0"
+// workerName is the first of the names that can be one, as it is stored: letters,
+// digits, - and _; "0" when there is none.
+func workerName(names ...string) string {
+	for _, name := range names {
+		if name != "" && len(name) <= workerMost && strings.Trim(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") == "" {
+			return name
+		}
 	}
-	if strings.Trim(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
-		return "0"
-	}
-	return name
+	return "0"
 }
 
 // asked is the difficulty that the miner was asked for when he got the job: the

@@ -124,7 +124,10 @@ func TestNiceHashWorkers(t *testing.T) {
 		return fmt.Sprintf(`{"id":4,"method":"mining.submit","params":["%s","%s","%012x"]}`, name, w.ID, nonce&(1<<48-1))
 	}
 	c.want(submit("0xcccccccccccccccccccccccccccccccccccccc03.rig"), `{"id":4,"result":false,"error":[24,"Unauthorized worker",null]}`)
-	c.want(submit(bob+".rig2"), `{"id":4,"result":true,"error":null}`)
+	c.want(submit(bob+".no name"), `{"id":4,"result":true,"error":null}`)
+	if got := p.redis.Do(t, "HKEYS", "eth:workers:"+strings.ToLower(bob)); fmt.Sprint(got) != "[rig2]" {
+		t.Errorf("bob's rigs are %v", got)
+	}
 	if a, b := p.round(alice), p.round(strings.ToLower(bob)); a != "" || b != "2" {
 		t.Errorf("counted %q for the one and %q for the other", a, b)
 	}
@@ -244,5 +247,30 @@ func TestAnswersAreNoRequests(t *testing.T) {
 	c.send(`{"id":2,"method":"eth_submitHashrate"}`)
 	if got, want := c.read(), `{"id":2,"jsonrpc":"2.0","result":true}`; got != want {
 		t.Errorf("answered %s, want %s", got, want)
+	}
+}
+
+// The rig's name is the first that can be one: in the login, beside it, or the
+// password.
+func TestRigNames(t *testing.T) {
+	for _, tc := range []struct{ user, worker, password, want string }{
+		{alice, "", "", "0"},
+		{alice, "", "x", "0"},
+		{alice + ".rig", "beside", "password", "rig"},
+		{alice, "beside", "password", "beside"},
+		{alice, "", "password", "password"},
+		{alice, "eth1.0", "password", "password"}, // Claymore and lolMiner write that beside
+		{alice + ".my rig", "beside", "", "beside"},
+		{alice + ".0", "beside", "password", "0"},
+		{alice + "." + strings.Repeat("x", workerMost+1), "", "x", "0"},
+		{alice + ".rig/me@example.com", "", "x", "rig"}, // ethminer's URL from another pool
+		{alice + "/me@example.com", "beside", "x", "beside"},
+		{" " + alice + ". ", "", "", "0"},
+	} {
+		s := &session{proxy: &Proxy{policy: newPolicy(PolicyConfig{}, nil, discard)}}
+		n, f := s.authorize([]string{tc.user, tc.password}, label(tc.worker))
+		if f != failNone || s.miners[n] != (miner{alice, tc.want}) {
+			t.Errorf("%+v: %+v, %+v", tc, f, s.miners)
+		}
 	}
 }
