@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -139,6 +138,3 @@ func (s *session) fullNonce(part string) (uint64, failure) {
 	}
 	return nonce, failNone
 }
-
-// sessionName is how a connection is named to its miner.
-func (s *session) sessionName() string { return fmt.Sprintf("s-%x", s.extranonce[:]) }

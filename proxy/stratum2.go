@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -79,7 +80,7 @@ func (d stratum2) handle(ctx context.Context, s *session, req *request) error {
 		if _, f := s.needExtranonce(ctx); f != failNone {
 			return s.reply(d.failure(req.ID, f))
 		}
-		return s.reply(result2(req.ID, s.sessionName()))
+		return s.reply(result2(req.ID, s.name(string(req.Params))))
 	case "mining.authorize":
 		if s.extranonce == nil {
 			return s.reply(d.failure(req.ID, failSubscribe))
@@ -109,6 +110,16 @@ func (d stratum2) handle(ctx context.Context, s *session, req *request) error {
 	}
 }
 
+// name is the session's. It is never the one that the miner asks to go on with: he
+// would take his workers for authorized.
+func (s *session) name(asked string) string {
+	name := fmt.Sprintf("s-%x", s.extranonce[:])
+	if strings.Trim(asked, `"`) == name {
+		name += "-2"
+	}
+	return name
+}
+
 // hello says whether the parameters of mining.hello ask for this protocol.
 func (r *request) hello() bool {
 	var hello struct {
@@ -130,6 +141,10 @@ func (stratum2) share(s *session, args []string) (submission, failure) {
 	if !ok || err != nil || n < 0 || n >= len(s.miners) {
 		return submission{}, failUnknown
 	}
-	nonce, f := s.fullNonce(args[1])
+	part := args[1]
+	if short := 2*(8-extranonceBytes) - len(part); short > 0 && part != "" { // a number may come without its leading zeros
+		part = strings.Repeat("0", short) + part
+	}
+	nonce, f := s.fullNonce(part)
 	return submission{Login: s.miners[n].Login, Worker: s.miners[n].Worker, Work: s.proxy.board.id(args[0]), Nonce: nonce}, f
 }

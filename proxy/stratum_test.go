@@ -144,6 +144,8 @@ func TestStratum2(t *testing.T) {
 		t.Fatalf("subscribed to %+v, %v", sub, err)
 	}
 	extranonce := sub.Result[2:]
+	c.want(`{"id":1,"method":"mining.subscribe","params":"s-0"}`, `{"id":1,"result":"s-`+extranonce+`"}`)
+	c.want(`{"id":1,"method":"mining.subscribe","params":"s-`+extranonce+`"}`, `{"id":1,"result":"s-`+extranonce+`-2"}`) // nothing is resumed
 	c.want(`{"id":2,"method":"mining.authorize","params":["`+alice+`","rig7"]}`, `{"id":2,"result":"w-0"}`)
 	if got, want := c.read(), fmt.Sprintf(`{"method":"mining.set","params":{"epoch":"0","target":"%s","algo":"ethash","extranonce":"%s"}}`, bare(targetOf(2)), extranonce); got != want {
 		t.Errorf("set to %s\nwant   %s", got, want)
@@ -155,9 +157,13 @@ func TestStratum2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nonce, _ := p.share(w, 2, 0, prefix<<48)
+	nonce, _ := p.share(w, 2, 0, prefix<<48+1) // not 0, which is no digit without its zeros
 	part := fmt.Sprintf("%012x", nonce&(1<<48-1))
 	c.want(`{"id":3,"method":"mining.submit","params":["`+w.ID+`","`+part+`","w-0"]}`, `{"id":3}`)
+	c.want(`{"id":3,"method":"mining.submit","params":["`+w.ID+`","`+strings.TrimLeft(part, "0")+`","w-0"]}`, `{"id":3,"error":{"code":409,"message":"Duplicate share"}}`)
+	c.want(`{"id":3,"method":"mining.submit","params":["`+w.ID+`","0`+part+`","w-0"]}`, `{"id":3,"error":{"code":400,"message":"Malformed share"}}`)
+	c.want(`{"id":3,"method":"mining.submit","params":["`+w.ID+`","","w-0"]}`, `{"id":3,"error":{"code":400,"message":"Malformed share"}}`)
+	c.want(`{"id":3,"method":"mining.submit","params":["`+w.ID+`","-`+part[1:]+`","w-0"]}`, `{"id":3,"error":{"code":400,"message":"Malformed share"}}`)
 	c.want(`{"id":4,"method":"mining.submit","params":["`+w.ID+`","`+part+`","w-0"]}`, `{"id":4,"error":{"code":409,"message":"Duplicate share"}}`)
 	c.want(`{"id":5,"method":"mining.submit","params":["`+w.ID+`","`+part+`","w-1"]}`, `{"id":5,"error":{"code":301,"message":"Unauthorized worker"}}`)
 	c.want(`{"id":6,"method":"mining.submit","params":["dead","`+part+`","w-0"]}`, `{"id":6,"error":{"code":404,"message":"Stale share"}}`)
