@@ -50,16 +50,14 @@ func (e *extranonces) take(ctx context.Context, s *session) ([extranonceBytes]by
 	}
 	e.leasing.Lock()
 	defer e.leasing.Unlock()
-	if x, ok := e.free(s); ok { // somebody else leased one meanwhile
-		return x, nil
+	for { // others may take all of a prefix before we do
+		if x, ok := e.free(s); ok {
+			return x, nil
+		}
+		if err := e.lease(ctx, true); err != nil {
+			return [extranonceBytes]byte{}, err
+		}
 	}
-	if err := e.lease(ctx, true); err != nil {
-		return [extranonceBytes]byte{}, err
-	}
-	if x, ok := e.free(s); ok {
-		return x, nil
-	}
-	return [extranonceBytes]byte{}, errNoExtranonce
 }
 
 // free goes round: who takes what another one has just given back, and begins at

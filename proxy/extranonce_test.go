@@ -67,6 +67,42 @@ func TestAFreedExtranonceRests(t *testing.T) {
 	}
 }
 
+// greedy is a ledger whose first prefix is all taken before the one who asked for
+// it looks.
+type greedy struct {
+	Ledger
+	*extranonces
+	left int
+}
+
+func (g *greedy) Extranonces(ctx context.Context, proxy string, ttl time.Duration, have []byte, more bool, begin byte) (byte, []byte, error) {
+	taken, lost, err := g.Ledger.Extranonces(ctx, proxy, ttl, have, more, begin)
+	if g.left--; g.left >= 0 {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.holders[taken] = new([256]*session)
+		for i := range g.holders[taken] {
+			g.holders[taken][i] = new(session)
+		}
+	}
+	return taken, lost, err
+}
+
+// Nobody is turned away while a prefix is free, however many come at once.
+func TestManyComeAtOnce(t *testing.T) {
+	p := newPool(t, 1)
+	p.before = func() { p.extranonces.ledger = &greedy{p.db, p.extranonces, 3} }
+	p.start()
+	if x := p.dial().subscribe(); len(x) != 4 {
+		t.Errorf("extranonce %q", x)
+	}
+	p.extranonces.mu.Lock()
+	defer p.extranonces.mu.Unlock()
+	if n := len(slices.DeleteFunc(slices.Clone(p.extranonces.holders[:]), func(h *[256]*session) bool { return h == nil })); n != 4 {
+		t.Errorf("%d prefixes are leased, want 4", n)
+	}
+}
+
 // away is a ledger without extranonces for some calls. It is told what is renewed.
 type away struct {
 	Ledger
