@@ -21,9 +21,9 @@ const (
 	retryMost  = 2 * time.Second
 )
 
-// errNotCounted reports a share of which it is unknown whether it counts,
-// because the process ends.
-var errNotCounted = errors.New("the pool is stopping")
+// errNotCounted reports a share of which it is unknown whether it counts: the
+// process ends, or Redis does not answer.
+var errNotCounted = errors.New("it is unknown whether the share counts")
 
 // counter takes shares to Redis in batches, one batch after the other. A batch
 // whose fate is unknown is sent again, unchanged, until there is an answer.

@@ -50,6 +50,7 @@ type Proxy struct {
 	sessions  sessions
 	told      *work // that all sessions know, nil while there is none for them; the upstreams' own
 	hands     *hands
+	countTime time.Duration
 
 	// lasting outlives the miners' connections: a block on its way to the nodes
 	// is not dropped because its finder hung up.
@@ -68,7 +69,7 @@ type Proxy struct {
 func New(cfg Config, list []Upstream, check time.Duration, parts Parts) (*Proxy, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails, says crypto/rand
-	p := &Proxy{cfg: cfg, name: parts.Name, algo: "ethash", ledger: parts.Ledger, verifier: parts.Verifier, log: parts.Log, board: newBoard(), hands: newHands(),
+	p := &Proxy{cfg: cfg, name: parts.Name, algo: "ethash", ledger: parts.Ledger, verifier: parts.Verifier, log: parts.Log, board: newBoard(), hands: newHands(), countTime: countTime,
 		health: &health{check: cfg.HealthCheck, most: cfg.MaxFails}}
 	if parts.Rules.Etchash != ethash.Never {
 		p.algo = "etchash"

@@ -78,10 +78,18 @@ func (p *Proxy) verify(ctx context.Context, s submission) verdict {
 	if p.upstreams.dead.Load() {
 		return idle
 	}
-	return p.count(ctx, s, share)
+	ctx, cancel := context.WithTimeout(ctx, p.countTime)
+	defer cancel()
+	return p.count(ctx, share)
 }
 
-func (p *Proxy) count(ctx context.Context, s submission, share storage.Share) verdict {
+// countTime is how long a miner waits for Redis until he is told that his share is
+// not known to count: longer than one command may take, and hardly longer than a
+// miner waits before he connects again, and again, until there is room for nobody.
+// It may count all the same.
+const countTime = 15 * time.Second
+
+func (p *Proxy) count(ctx context.Context, share storage.Share) verdict {
 	fresh, err := p.counter.count(ctx, share)
 	switch {
 	case err != nil:
@@ -102,7 +110,7 @@ func (p *Proxy) found(ctx context.Context, s submission, share storage.Share) ve
 	}
 	log.Info("block found", "difficulty", b.Difficulty, "header", b.Header)
 	p.deliveries.Go(func() { p.upstreams.submit(p.lasting, b, log) })
-	v := p.count(ctx, s, share)
+	v := p.count(ctx, share) // however long it takes
 	// The block's own share belongs into its round, so that this comes after it.
 	p.deliveries.Go(func() { p.record(p.lasting, b, log) })
 	return v

@@ -156,6 +156,29 @@ func TestSharesWaitForRedisAndCountOnce(t *testing.T) {
 	}
 }
 
+// A miner is not kept waiting for ever, and his connection serves him meanwhile. A
+// share whose fate he does not know counts at most once.
+func TestAShareThatRedisDoesNotAnswerFor(t *testing.T) {
+	p := newPool(t, 1)
+	p.before = func() { p.countTime = time.Millisecond }
+	p.start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 2, 0, 0)
+	p.redis.Kill()
+	const again = `,"jsonrpc":"2.0","result":false,"error":{"code":20,"message":"The pool could not check this share, please send it again"}}`
+	for id := range 3 { // he does
+		c.want(submitWork(id, nonce, w, d), fmt.Sprintf(`{"id":%d%s`, id, again))
+	}
+	c.want(`{"id":5,"method":"eth_submitHashrate"}`, `{"id":5,"jsonrpc":"2.0","result":true}`)
+	p.redis.Restart()
+	p.until("it is counted", func() bool { return p.round(alice) == "2" })
+	p.countTime = time.Hour
+	c.want(submitWork(6, nonce, w, d), `{"id":6,"jsonrpc":"2.0","result":false,"error":{"code":22,"message":"Duplicate share"}}`)
+	if got := p.round(alice); got != "2" {
+		t.Errorf("the round is %s, want 2", got)
+	}
+}
+
 // While Redis is away for long, nobody is given work that might not count.
 func TestNoWorkWhileRedisIsAway(t *testing.T) {
 	p := newPool(t, 1)
