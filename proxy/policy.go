@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -33,13 +34,13 @@ type policy struct {
 	bans    chan string   // addresses for ipset or fail2ban
 	limit   time.Duration // of a command
 
-	mu        sync.Mutex // guards all below
-	records   map[string]*record
-	blacklist map[string]bool // logins in lower case, and addresses
+	mu        sync.Mutex         // guards all below
+	records   map[string]*record // by customer
+	blacklist map[string]bool    // logins in lower case, and addresses
 	whitelist map[string]bool
 }
 
-// record is what is known of one address.
+// record is what is known of one address, or of one network of IPv6.
 type record struct {
 	seen           time.Time
 	bannedUntil    time.Time
@@ -57,13 +58,24 @@ func newPolicy(cfg PolicyConfig, ledger Ledger, log *slog.Logger) *policy {
 
 // of returns the address's record. p.mu must be held.
 func (p *policy) of(ip string) *record {
-	r := p.records[ip]
+	key := customer(ip)
+	r := p.records[key]
 	if r == nil {
 		r = &record{limit: p.cfg.Limits.Limit}
-		p.records[ip] = r
+		p.records[key] = r
 	}
 	r.seen = p.now()
 	return r
+}
+
+// customer is whose address it is: of IPv6 the 64 bits that one is given, who may
+// choose among 2^64 addresses.
+func customer(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || addr.Unmap().Is4() {
+		return ip
+	}
+	return netip.PrefixFrom(addr, 64).Masked().String()
 }
 
 // admit lets a connection in, to be paired with leave, or says why not.
@@ -85,7 +97,7 @@ func (p *policy) admit(ip string) error {
 func (p *policy) leave(ip string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.records[ip]; r != nil {
+	if r := p.records[customer(ip)]; r != nil {
 		r.connections--
 	}
 }

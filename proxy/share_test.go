@@ -839,6 +839,20 @@ func TestPolicy(t *testing.T) {
 		}
 		p.leave(ip)
 	})
+	t.Run("one customer's IPv6 addresses are one", func(t *testing.T) {
+		p := fresh()
+		for i, ip := range []string{"2001:db8::1", "2001:db8::ffff:1:2:3", "2001:db8::2"} {
+			if err := p.admit(ip); (err != nil) != (i == 2) {
+				t.Errorf("connection %d: %v", i+1, err)
+			}
+		}
+		for range p.cfg.Banning.MalformedLimit {
+			p.malformed("2001:db8::3")
+		}
+		if p.leave("2001:db8::4"); !errors.Is(p.admit("2001:db8::5"), errBanned) || p.admit("2001:db8:0:1::1") != nil {
+			t.Error("another one is banned")
+		}
+	})
 	t.Run("a login on the blacklist, in any letter case", func(t *testing.T) {
 		p := fresh()
 		p.blacklist = setOf([]string{strings.ToUpper(bob)})
