@@ -97,8 +97,10 @@ func (p *policy) admit(ip string) error {
 func (p *policy) leave(ip string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.records[customer(ip)]; r != nil {
-		r.connections--
+	r := p.of(ip)
+	r.connections--
+	if *r == (record{seen: r.seen, limit: p.cfg.Limits.Limit}) { // there is nothing to remember
+		delete(p.records, customer(ip))
 	}
 }
 

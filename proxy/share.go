@@ -68,6 +68,7 @@ func (p *Proxy) verify(ctx context.Context, s submission) verdict {
 		return unavailable
 	}
 	if s.Mix != nil && digest.Mix != *s.Mix || !meets(digest.Final, target) {
+		s.Work.seen.remove(s.Nonce)
 		return lowDifficulty
 	}
 	share := storage.Share{Login: s.Login, Worker: s.Worker, Difficulty: difficulty, Height: s.Work.Height,

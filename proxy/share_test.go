@@ -362,6 +362,25 @@ func TestTheBacklogIsBounded(t *testing.T) {
 	}
 }
 
+// Nonces that were wrong are not remembered, and who sends them again and again is
+// wrong again and again.
+func TestAWrongShareIsNoDuplicate(t *testing.T) {
+	p := newPool(t, 1).start()
+	w, c := p.job(100), p.dial()
+	var prefix uint64
+	if _, err := fmt.Sscanf(c.subscribe(), "%x", &prefix); err != nil {
+		t.Fatal(err)
+	}
+	c.ask(`{"id":2,"method":"mining.authorize","params":["` + alice + `.rig","x"]}`)
+	nonce, _ := p.bad(w, 2, prefix<<48)
+	for range 3 {
+		c.want(fmt.Sprintf(`{"id":3,"method":"mining.submit","params":["x","%s","%012x"]}`, w.ID, nonce&(1<<48-1)), `{"id":3,"result":false,"error":[23,"Low difficulty share",null]}`)
+	}
+	if len(w.seen.seen) != 0 {
+		t.Errorf("remembers %v", w.seen.seen)
+	}
+}
+
 // Only what is wrong counts against a miner, not what comes late or twice.
 func TestLateSharesBanNobody(t *testing.T) {
 	p := newPool(t, 1)
@@ -858,6 +877,19 @@ func TestPolicy(t *testing.T) {
 		p.blacklist = setOf([]string{strings.ToUpper(bob)})
 		if p.welcome(bob) || !p.welcome(alice) {
 			t.Error("the wrong one is welcome")
+		}
+	})
+	t.Run("who did nothing is not remembered", func(t *testing.T) {
+		p := fresh()
+		if err := p.admit(ip); err != nil {
+			t.Fatal(err)
+		}
+		if p.leave(ip); len(p.records) != 0 {
+			t.Errorf("%d records stay", len(p.records))
+		}
+		p.malformed(ip)
+		if p.leave(ip); len(p.records) != 1 {
+			t.Error("who did something is forgotten")
 		}
 	})
 	t.Run("old records go", func(t *testing.T) {
