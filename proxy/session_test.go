@@ -414,3 +414,39 @@ func TestGetworkOverHTTP(t *testing.T) {
 		t.Error("the last hop is not taken for the miner's address")
 	}
 }
+
+// Health checks and what is no header of a load balancer: the one is served as the
+// balancer's own, the other hung up on, and nothing is left behind.
+func TestHeadersOfLoadBalancers(t *testing.T) {
+	p := newPool(t, 1)
+	p.cfg.Stratum.ProxyProtocol = true
+	p.start()
+	const sign, here = "\r\n\r\n\x00\r\nQUIT\n", "\x05\x06\x07\x08\x7f\x00\x00\x01\x0f\xa0\x1f\x48"
+	for _, tc := range []struct{ name, header, ip string }{
+		{"a local connection", sign + "\x20\x00\x00\x00", "127.0.0.1"},
+		{"a local one with an address, which is to be ignored", sign + "\x20\x11\x00\x0c" + here, "127.0.0.1"},
+		{"an unknown one", "PROXY UNKNOWN\r\n", "127.0.0.1"},
+		{"more than an address", sign + "\x21\x11\x00\x13" + here + "\xe0\x00\x04more", "5.6.7.8"},
+		{"no address", sign + "\x21\x00\x00\x00", ""},
+		{"half a header", sign + "\x21\x11\x00\xff" + here, ""},
+		{"half an address", sign + "\x21\x11\x00\x04\x05\x06\x07\x08", ""},
+		{"another version", sign + "\x31\x11\x00\x0c" + here, ""},
+		{"no header", "", ""},
+		{"an address that is none", "PROXY TCP4 a.b.c.d 127.0.0.1 1 1\r\n", ""},
+		{"a line without end", "PROXY " + strings.Repeat("x", 300), ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := p.dial()
+			_, _ = io.WriteString(c.conn, tc.header+`{"id":1,"method":"eth_getWork"}`+"\n") // it may be closed already
+			_ = c.conn.(*net.TCPConn).CloseWrite()
+			answer, err := c.in.ReadString('\n')
+			if (err == nil) != (tc.ip != "") || err == nil && !strings.Contains(answer, p.job(100).Header.Hex()) {
+				t.Errorf("answered %q, %v", answer, err)
+			}
+			p.until("the connection is over", func() bool { return p.openConnections() == 0 })
+			if ended := fmt.Sprintf("ip=%s why=EOF", tc.ip); tc.ip != "" && !strings.Contains(p.logs.String(), ended) {
+				t.Errorf("nobody ended as %q", ended)
+			}
+		})
+	}
+}
