@@ -115,6 +115,42 @@ func TestABlockWaitsForNobody(t *testing.T) {
 	p.until("the node is asked once more", func() bool { return len(p.nodes[0].got()) == 2 })
 }
 
+// Nor for its file, when the disk is full: it is said, and everybody else has it.
+func TestABlockOnAFullDisk(t *testing.T) {
+	p := newPool(t, 1)
+	p.nodes[0].give(100, 8)
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.before = func() {
+		if err := p.spool.close(); err != nil {
+			t.Error(err)
+		}
+		p.spool.file = full
+	}
+	p.start()
+	w, c := p.job(100), p.login()
+	nonce, d := p.share(w, 8, 0, 0)
+	c.want(submitWork(2, nonce, w, d), `{"id":2,"jsonrpc":"2.0","result":true}`)
+	p.until("the node and redis have it", func() bool { return len(p.nodes[0].got()) == 1 && len(p.candidates()) == 1 })
+	p.until("it is not left", func() bool { return len(p.spool.left()) == 0 })
+	if got := p.logs.String(); strings.Count(got, "its file cannot be written") != 1 {
+		t.Errorf("it is said:\n%s", got)
+	}
+}
+
+// A file that cannot be written shows at the start, with the key that names it.
+func TestNoFileForBlocks(t *testing.T) {
+	p := newPool(t, 0)
+	for _, path := range []string{t.TempDir(), t.TempDir() + "/none/candidates", "/proc/version"} {
+		p.cfg.Candidates = path
+		if _, err := New(p.cfg, nil, time.Second, Parts{Log: discard}); err == nil || !strings.HasPrefix(err.Error(), "proxy.candidates: ") || !strings.Contains(err.Error(), path) {
+			t.Errorf("with %s: %v", path, err)
+		}
+	}
+}
+
 // A Redis that forgets what it had written down hears of it again, at the latest
 // when the proxy starts.
 func TestABlockThatRedisForgetsIsWrittenDownAgain(t *testing.T) {
@@ -450,6 +486,10 @@ func TestParseWork(t *testing.T) {
 		{"without", []string{h, h, h}, 0, false, false},
 		{"too short", []string{h, h}, 0, false, true},
 		{"a height that is no number", []string{h, h, h, "x"}, 0, false, true},
+		{"hashes that are none", []string{"0x", h, h, "0x64"}, 0, false, true},
+		{"hashes that are too long", []string{h, h + "00", h, "0x64"}, 0, false, true},
+		{"a target without its zeros", []string{h, h, "0xffff", "0x64"}, 100, true, false},
+		{"a target of 0, which nothing meets", []string{h, h, common.Hash{}.Hex(), "0x64"}, 0, false, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w, told, err := parseWork(tc.parts)

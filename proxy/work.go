@@ -184,7 +184,13 @@ func parseWork(parts []string) (w *work, height bool, err error) {
 	if len(parts) < 3 {
 		return nil, false, fmt.Errorf("work of %d parts, want 3 or 4", len(parts))
 	}
-	w = &work{seen: new(nonces), Header: common.HexToHash(parts[0]), Seed: common.HexToHash(parts[1]), Target: common.HexToHash(parts[2])}
+	w = &work{seen: new(nonces), Target: common.HexToHash(parts[2])} // which some nodes write without its leading zeros
+	var ok, ok1 bool
+	w.Header, ok = parseHash(parts[0])
+	w.Seed, ok1 = parseHash(parts[1])
+	if !ok || !ok1 || w.Target == (common.Hash{}) {
+		return nil, false, fmt.Errorf("work %.200q, want two hashes and a target", parts)
+	}
 	w.Difficulty = difficultyOf(w.Target)
 	if len(parts) < 4 {
 		return w, false, nil
