@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -23,6 +24,9 @@ const (
 // errNoExtranonce reports that no extranonce is free, here or in Redis.
 var errNoExtranonce = errors.New("no extranonce is free")
 
+// errUnasked reports that Redis did not answer another one, who asked first.
+var errUnasked = errors.New("redis does not give extranonces at present")
+
 // extranonces gives every connection that wants one nonces of its own, across all
 // proxies of one Redis.
 type extranonces struct {
@@ -31,7 +35,8 @@ type extranonces struct {
 	renewal time.Duration
 	log     *slog.Logger
 
-	leasing sync.Mutex // held while Redis is asked
+	leasing sync.Mutex   // held while Redis is asked
+	failed  atomic.Int64 // how often it did not answer
 
 	mu sync.Mutex // guards all below
 	// holders of our prefixes' extranonces, by first and second byte.
@@ -48,11 +53,15 @@ func (e *extranonces) take(ctx context.Context, s *session) ([extranonceBytes]by
 	if x, ok := e.free(s); ok {
 		return x, nil
 	}
+	failed := e.failed.Load()
 	e.leasing.Lock()
 	defer e.leasing.Unlock()
 	for { // others may take all of a prefix before we do
 		if x, ok := e.free(s); ok {
 			return x, nil
+		}
+		if e.failed.Load() != failed { // who asks a Redis that hangs one after the other waits for ever
+			return [extranonceBytes]byte{}, errUnasked
 		}
 		if err := e.lease(ctx, true); err != nil {
 			return [extranonceBytes]byte{}, err
@@ -106,6 +115,7 @@ func (e *extranonces) lease(ctx context.Context, more bool) error {
 	case errors.Is(err, storage.ErrNoExtranonce):
 		return errNoExtranonce
 	case err != nil:
+		e.failed.Add(1)
 		return err
 	case more && e.holders[taken] == nil:
 		e.holders[taken] = new([256]*session)

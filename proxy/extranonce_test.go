@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -100,6 +102,47 @@ func TestManyComeAtOnce(t *testing.T) {
 	defer p.extranonces.mu.Unlock()
 	if n := len(slices.DeleteFunc(slices.Clone(p.extranonces.holders[:]), func(h *[256]*session) bool { return h == nil })); n != 4 {
 		t.Errorf("%d prefixes are leased, want 4", n)
+	}
+}
+
+// hung is a ledger that answers nobody, and the first one not before it is let.
+type hung struct {
+	Ledger
+	let   chan struct{}
+	asked atomic.Int64
+}
+
+func (h *hung) Extranonces(context.Context, string, time.Duration, []byte, bool, byte) (byte, []byte, error) {
+	h.asked.Add(1)
+	<-h.let
+	return 0, nil, context.DeadlineExceeded
+}
+
+// Those who wait for a Redis that does not answer do not ask it in turn.
+func TestManyComeWhileRedisHangs(t *testing.T) {
+	const many = 50
+	h := &hung{let: make(chan struct{})}
+	e := newExtranonces(h, "a proxy", discard)
+	all := make(chan error, many)
+	var come sync.WaitGroup
+	come.Add(many)
+	for range many {
+		go func() {
+			come.Done()
+			_, err := e.take(t.Context(), new(session))
+			all <- err
+		}()
+	}
+	come.Wait()
+	time.Sleep(10 * time.Millisecond) // most of them wait by now; all but one would do
+	close(h.let)
+	for range many {
+		if err := <-all; err == nil {
+			t.Error("an extranonce of nobody's")
+		}
+	}
+	if n := h.asked.Load(); n == many {
+		t.Errorf("redis was asked %d times", n)
 	}
 }
 
