@@ -187,6 +187,10 @@ func (l cutLedger) NoncesFrom(ctx context.Context, account common.Address, first
 	return read(l.k, "NoncesFrom", func() (map[uint64]string, error) { return l.Ledger.NoncesFrom(ctx, account, first, last) })
 }
 
+func (l cutLedger) Strays(ctx context.Context) (map[common.Hash]common.Address, error) {
+	return read(l.k, "Strays", func() (map[common.Hash]common.Address, error) { return l.Ledger.Strays(ctx) })
+}
+
 func (l cutLedger) PaymentByHash(ctx context.Context, tx common.Hash) (string, error) {
 	return read(l.k, "PaymentByHash", func() (string, error) { return l.Ledger.PaymentByHash(ctx, tx) })
 }
@@ -266,8 +270,8 @@ func (l cutLease) Reinstate(ctx context.Context, ps ...*storage.Payment) []error
 	return all(l.k, "Reinstate", ps, func(ps ...*storage.Payment) []error { return l.Lease.Reinstate(ctx, ps...) })
 }
 
-func (l cutLease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error {
-	return write(l.k, "Foreign", func() error { return l.Lease.Foreign(ctx, account, nonce, tx, was) })
+func (l cutLease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string, to *common.Address) error {
+	return write(l.k, "Foreign", func() error { return l.Lease.Foreign(ctx, account, nonce, tx, was, to) })
 }
 
 func (l cutLease) Reject(ctx context.Context, login, why string) error {

@@ -137,6 +137,9 @@ func (t *turn) wouldPay(ctx context.Context, pl *Plan) error {
 	if err != nil {
 		return err
 	}
+	if err := t.mindStrays(ctx, due); err != nil {
+		return err
+	}
 	pl.Problems = append(bad, t.bad...)
 	s := &session{}
 	t.lease = readOnly{}

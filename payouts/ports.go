@@ -26,6 +26,7 @@ type Ledger interface {
 	PaidSince(ctx context.Context, since int64) (util.Shannon, error)
 	NoncesFrom(ctx context.Context, account common.Address, first, last uint64) (map[uint64]string, error)
 	PaymentByHash(ctx context.Context, tx common.Hash) (string, error)
+	Strays(ctx context.Context) (map[common.Hash]common.Address, error)
 	Miner(ctx context.Context, login string) (storage.Miner, error)
 	Due(ctx context.Context, min util.Shannon) ([]storage.Account, []error, error)
 	Rejects(ctx context.Context) (map[string]string, error)
@@ -57,7 +58,7 @@ type Lease interface {
 	PutBack(ctx context.Context, p *storage.Payment) error
 	Reinstate(ctx context.Context, ps ...*storage.Payment) []error
 	Ignore(ctx context.Context, tx common.Hash) error
-	Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error
+	Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string, to *common.Address) error
 	Reject(ctx context.Context, login, why string) error
 	Bury(ctx context.Context, ps ...*storage.Payment) error
 	CreditBackOld(ctx context.Context, r storage.PendingRow) error

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +19,10 @@ import (
 
 // rowTime is how the manual prints the time of a pending row, in local time.
 const rowTime = "2006-01-02 15:04:05"
+
+// oldClock is by how much an older pool's clock may have been ahead of the chain's, in
+// seconds.
+const oldClock = 24 * 3600
 
 // Resolve is the maintenance run of RESOLVE_PAYOUT=1: the same advance as
 // always, with an operator's authority to take the lock and to credit back what
@@ -199,8 +205,9 @@ func (t *turn) bookOldRows(ctx context.Context, old []oldRow) error {
 }
 
 // searchOldRows looks for the money of every pending row without a record:
-// first where open-etc-pool wrote its hash, then on the chain from an hour
-// before the row's time, then in the node's pool.
+// first where open-etc-pool wrote its hash, then on the chain from a day before the
+// row's time, then in the node's pool. Whatever else its miner was sent meanwhile is in
+// a book, or a person decides.
 func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 	rows := t.oldRows()
 	if len(rows) == 0 {
@@ -211,11 +218,22 @@ func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 			t.view.Head.Number, time.Unix(int64(t.view.Head.Time), 0).Format(rowTime), newest.Format(rowTime))
 	}
 	used := map[common.Hash]bool{}
-	pool, poolKnown, err := t.poolTransactions(ctx)
+	// The pool first: what leaves it meanwhile is in a block of the look after it.
+	pool, shown, err := t.poolTransactions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	mined, err := t.minedSince(ctx, rows[0].Time-3600)
+	if err := t.look(ctx); err != nil {
+		return nil, err
+	}
+	if !shown {
+		pending, err := t.chain.PendingNonce(ctx, t.account)
+		if err != nil {
+			return nil, fmt.Errorf("read the pending nonce: %w", err)
+		}
+		shown = pending <= t.view.Nonce
+	}
+	mined, err := t.minedSince(ctx, rows[0].Time-oldClock)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +245,7 @@ func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 			return nil, err
 		}
 		pays := func(tx rpc.Transaction) bool {
-			return !used[tx.Hash] && (written && tx.Hash == hash || tx.To != nil && util.SameLogin(tx.To.Hex(), r.Login) && tx.Value.Cmp(r.Amount.Wei()) == 0)
+			return !used[tx.Hash] && (written && tx.Hash == hash || pays(tx, r))
 		}
 		for _, tx := range mined {
 			if !pays(tx) {
@@ -253,13 +271,93 @@ func (t *turn) searchOldRows(ctx context.Context) ([]oldRow, error) {
 			switch i := slices.IndexFunc(pool, pays); {
 			case i >= 0:
 				o.inPool, o.why, used[pool[i].Hash] = true, "transaction "+pool[i].Hash.Hex()+" waits in the node's pool", true
-			case !poolKnown:
+			case !shown:
 				o.inPool, o.why = true, "the node's pool holds transactions of the account and does not show them"
 			}
 		}
 		out = append(out, o)
 	}
-	return out, nil
+	if err := t.doubt(ctx, out, slices.Concat(mined, pool), used); err != nil {
+		return nil, err
+	}
+	return out, t.stillThere(ctx, mined)
+}
+
+// pays says whether a transaction is what a pool made of a row: the row's amount, or
+// what is left of it where the miner paid the fee of the network.
+func pays(tx rpc.Transaction, r storage.PendingRow) bool {
+	if tx.To == nil || !util.SameLogin(tx.To.Hex(), r.Login) {
+		return false
+	}
+	short := new(big.Int).Sub(r.Amount.Wei(), tx.Value)
+	if short.Sign() == 0 || tx.GasPrice == nil {
+		return short.Sign() == 0
+	}
+	for _, gas := range []uint64{tx.Gas, gasTransfer} {
+		if fee := new(big.Int).SetUint64(gas); short.Cmp(fee.Mul(fee, tx.GasPrice)) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// doubt keeps rows from being credited back whose miner was sent something else that
+// no book has: it may have been this.
+func (t *turn) doubt(ctx context.Context, rows []oldRow, txs []rpc.Transaction, used map[common.Hash]bool) error {
+	for i := range rows {
+		o := &rows[i]
+		if o.found != nil || o.inPool {
+			continue
+		}
+		for _, tx := range txs {
+			if used[tx.Hash] || tx.To == nil || !util.SameLogin(tx.To.Hex(), o.Login) || tx.Value.Sign() == 0 {
+				continue
+			}
+			if known, err := t.accounted(ctx, o.Login, tx); err != nil {
+				return err
+			} else if known {
+				continue
+			}
+			o.inPool, o.why = true, fmt.Sprintf("transaction %s sent %s to him, which is another amount and in no book; "+
+				"whether it was this payment a person has to say: complete the row, or credit it back, as the manual says, and write the transaction into his history if it paid him", tx.Hash, coins(tx.Value))
+			break
+		}
+	}
+	return nil
+}
+
+// accounted says whether a transaction to a miner is in a book, or moved nothing.
+func (t *turn) accounted(ctx context.Context, login string, tx rpc.Transaction) (bool, error) {
+	if booked, err := t.booked(ctx, login, tx.Hash); err != nil || booked {
+		return booked, err
+	}
+	owner, err := t.ledger.PaymentByHash(ctx, tx.Hash)
+	if err != nil || owner != "" || tx.BlockNumber == nil {
+		return owner != "", err
+	}
+	return t.failed(ctx, tx.Hash)
+}
+
+// stillThere makes sure that a search saw one chain: the blocks that it found
+// transactions in, and the head, are still the chain's.
+func (t *turn) stillThere(ctx context.Context, txs []rpc.Transaction) error {
+	blocks := map[uint64]common.Hash{t.view.Head.Number: t.view.Head.Hash}
+	for _, tx := range txs {
+		if hash, ok := blocks[*tx.BlockNumber]; ok && hash != *tx.BlockHash {
+			return fmt.Errorf("the chain changed at block %d while it was searched: %w", *tx.BlockNumber, rpc.ErrUnknown)
+		}
+		blocks[*tx.BlockNumber] = *tx.BlockHash
+	}
+	for _, n := range slices.Sorted(maps.Keys(blocks)) {
+		b, err := t.chain.BlockByNumber(ctx, n)
+		if err == nil && b.Hash != blocks[n] || errors.Is(err, rpc.ErrNotFound) {
+			err = fmt.Errorf("the chain changed while it was searched: %w", rpc.ErrUnknown)
+		}
+		if err != nil {
+			return fmt.Errorf("read block %d: %w", n, err)
+		}
+	}
+	return nil
 }
 
 // judgeOld says whether a mined transaction settles an old row: it paid, or what
@@ -294,20 +392,17 @@ func (t *turn) booked(ctx context.Context, login string, tx common.Hash) (bool, 
 	return slices.ContainsFunc(rows, func(r storage.Paid) bool { return r.Hash == tx }), nil
 }
 
-// poolTransactions reads what the node's pool holds of the account; known is
-// false when it holds something and does not show what.
-func (t *turn) poolTransactions(ctx context.Context) (txs []rpc.Transaction, known bool, err error) {
+// poolTransactions reads what the node's pool holds of the account; shown is false
+// when the node does not show all of it.
+func (t *turn) poolTransactions(ctx context.Context) (txs []rpc.Transaction, shown bool, err error) {
 	shown, hashes, err := t.chain.PoolHas(ctx, t.account)
 	if err != nil {
 		return nil, false, fmt.Errorf("read the node's pool: %w", err)
 	}
-	if !shown {
-		pending, err := t.chain.PendingNonce(ctx, t.account)
-		return nil, err == nil && pending <= t.view.Nonce, err
-	}
 	for _, h := range hashes {
 		tx, err := t.chain.TransactionByHash(ctx, h)
-		if errors.Is(err, rpc.ErrNotFound) {
+		if errors.Is(err, rpc.ErrNotFound) { // dropped just now, here at least
+			shown = false
 			continue
 		}
 		if err != nil {
@@ -315,7 +410,7 @@ func (t *turn) poolTransactions(ctx context.Context) (txs []rpc.Transaction, kno
 		}
 		txs = append(txs, tx)
 	}
-	return txs, true, nil
+	return txs, shown, nil
 }
 
 // minedSince reads the account's transactions from the time on. Where the node
@@ -341,9 +436,10 @@ func (t *turn) minedSince(ctx context.Context, since int64) ([]rpc.Transaction, 
 		if err != nil {
 			return nil, err
 		}
-		if tx != nil {
-			txs = append(txs, *tx)
+		if tx == nil {
+			return nil, fmt.Errorf("nonce %d of account %s is used, but the node shows no transaction with it: %w", n, t.account, rpc.ErrUnknown)
 		}
+		txs = append(txs, *tx)
 	}
 	return txs, nil
 }
@@ -352,11 +448,16 @@ func (t *turn) minedSince(ctx context.Context, since int64) ([]rpc.Transaction, 
 func (t *turn) scanFrom(ctx context.Context, first uint64) ([]rpc.Transaction, error) {
 	t.log.Warn("the node keeps no old state; reading every block", "from", first, "to", t.view.Head.Number)
 	var txs []rpc.Transaction
+	var parent common.Hash
 	for n := first; n <= t.view.Head.Number; n++ {
 		b, err := t.chain.BlockWithTransactions(ctx, n)
 		if err != nil {
 			return nil, fmt.Errorf("read block %d: %w", n, err)
 		}
+		if n > first && b.ParentHash != parent || n == t.view.Head.Number && b.Hash != t.view.Head.Hash {
+			return nil, fmt.Errorf("the chain changed at block %d while it was read: %w", n, rpc.ErrUnknown)
+		}
+		parent = b.Hash
 		for _, tx := range b.Transactions {
 			if tx.From == t.account {
 				txs = append(txs, tx)
@@ -475,7 +576,7 @@ func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
 		if b := bound[found.Nonce]; b != "" && !strings.Contains(b, ":") {
 			err = t.lease.Ignore(ctx, tx)
 		} else {
-			err = t.lease.Foreign(ctx, t.account, found.Nonce, tx, "")
+			err = t.lease.Foreign(ctx, t.account, found.Nonce, tx, "", nil)
 		}
 		if err != nil {
 			return err

@@ -163,6 +163,9 @@ func (t *turn) list(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := t.mindStrays(ctx, due); err != nil {
+		return err
+	}
 	s.SetAside = append(bad, t.bad...)
 	for _, err := range s.SetAside {
 		t.log.Error("a row is set aside", "err", err)

@@ -171,7 +171,7 @@ func (t *turn) claim(ctx context.Context, s stray) error {
 	if s.made != nil {
 		was = s.was
 	}
-	if err := t.lease.Foreign(ctx, t.account, s.nonce, tx.Hash, was); err != nil {
+	if err := t.lease.Foreign(ctx, t.account, s.nonce, tx.Hash, was, mover(tx)); err != nil {
 		return err
 	}
 	if s.was != "foreign:"+tx.Hash.Hex() {
@@ -179,6 +179,46 @@ func (t *turn) claim(ctx context.Context, s stray) error {
 			"to", addressOf(tx.To), "valueWei", tx.Value)
 	}
 	t.meta.NextNonce = max(t.meta.NextNonce, s.nonce+1)
+	return nil
+}
+
+// mover is to whom a transaction moved something; nil is nobody.
+func mover(tx *rpc.Transaction) *common.Address {
+	if tx.Value.Sign() == 0 {
+		return nil
+	}
+	return tx.To
+}
+
+// mindStrays looks once more at transactions that were nobody's when they were written
+// down, now that their recipients are due: a Redis that went back may have forgotten a
+// miner together with his payment, and the unlocker credits his reward again.
+func (t *turn) mindStrays(ctx context.Context, due []storage.Account) error {
+	strays, err := t.ledger.Strays(ctx)
+	if err != nil || len(strays) == 0 {
+		return err
+	}
+	suspects := map[common.Address][]common.Hash{}
+	for _, hash := range slices.SortedFunc(maps.Keys(strays), common.Hash.Cmp) {
+		suspects[strays[hash]] = append(suspects[strays[hash]], hash)
+	}
+	for _, a := range due {
+		if !common.IsHexAddress(a.Login) {
+			continue
+		}
+		for _, hash := range suspects[common.HexToAddress(a.Login)] {
+			tx, err := t.chain.TransactionByHash(ctx, hash)
+			if errors.Is(err, rpc.ErrNotFound) || err == nil && tx.BlockNumber == nil { // a reorg took it away
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("look up transaction %s: %w", hash, err)
+			}
+			if err := t.accountFor(ctx, &tx, nil); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ func everyState(b *books) {
 	b.open(pay(11, bob, 60), pay(12, carol, 70))
 	b.removeRow(pay(12, carol, 70))
 	b.ok(b.lease.Hold(ctx, pay(12, carol, 70), "gone"))
-	b.ok(b.lease.Foreign(ctx, account, 13, old, ""))
+	b.ok(b.lease.Foreign(ctx, account, 13, old, "", nil))
 	b.ok(b.lease.Record(ctx, carol, 30, common.HexToHash("0x4a9e"), later))
 	b.oldDebit(alice, 20)
 	c := b.foundBlock(twoMiners)

@@ -185,6 +185,10 @@ func (k Keys) Nonces(account common.Address) string {
 	return k.coin + ":payments:nonces:" + account.Hex()
 }
 
+// Strays is the hash TRANSACTION → ADDRESS of transfers of the account that nobody has
+// said to be payouts, or to be none.
+func (k Keys) Strays() string { return k.coin + ":payments:strays" }
+
 // Hashes is the hash of every attempt's transaction hash → payment id, for ever.
 func (k Keys) Hashes() string { return k.coin + ":payments:hashes" }
 

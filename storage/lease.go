@@ -387,10 +387,15 @@ func (l *Lease) PutBack(ctx context.Context, p *Payment) error {
 }
 
 // Foreign writes down a transaction of the account that is not ours. was is the
-// payment that has the nonce but was made by hand with another one, or "".
-func (l *Lease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error {
+// payment that has the nonce but was made by hand with another one, or "". to is whom
+// it moved something to, for [DB.Strays]; nil says that it is no payout.
+func (l *Lease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string, to *common.Address) error {
+	recipient := ""
+	if to != nil {
+		recipient = to.Hex()
+	}
 	return l.one(ctx, call{fmt.Sprintf("record foreign transaction at nonce %d", nonce), foreignScript,
-		[]string{l.db.Keys.Nonces(account)}, []any{nonce, tx.Hex(), was}})
+		[]string{l.db.Keys.Nonces(account), l.db.Keys.Strays()}, []any{nonce, tx.Hex(), was, recipient}})
 }
 
 // Reject marks a recipient that does not accept payments; an empty why clears

@@ -317,7 +317,7 @@ func (m *modelBooks) actions() map[string]func(*rapid.T) {
 		},
 		"foreign": func(t *rapid.T) {
 			tx := m.newHash()
-			expect(t, nil, func() error { return m.lease.Foreign(ctx, account, m.next, tx, "") })
+			expect(t, nil, func() error { return m.lease.Foreign(ctx, account, m.next, tx, "", nil) })
 			m.next++
 		},
 		"record": func(t *rapid.T) {

@@ -78,7 +78,7 @@ func TestForeignMayUseADeadNonce(t *testing.T) {
 	b := newBooks(t)
 	b.open(pay(7, alice, 300), pay(8, bob, 100))
 	b.ok(b.lease.Void(ctx, pay(7, alice, 300), NonceFree, "refused", ""))
-	b.ok(b.lease.Foreign(ctx, account, 7, byHand, ""))
+	b.ok(b.lease.Foreign(ctx, account, 7, byHand, "", nil))
 	if bound, err := b.db.Nonce(ctx, account, 7); bound != "foreign:"+byHand.Hex() || err != nil {
 		t.Errorf("nonce 7 is bound to %q, %v", bound, err)
 	}

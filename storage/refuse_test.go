@@ -97,9 +97,9 @@ func TestVerbsRefuseWhatContradictsTheLedger(t *testing.T) {
 		{"put back although sent", func() { b.openAndSend(pay(7, alice, 300)) }, func(l *Lease) error { return l.PutBack(ctx, pay(7, alice, 300)) }, "payment 7-id is sent"},
 		{"put back what was credited back by hand", func() { held(b); b.do("HINCRBY", b.db.Keys.Miner(alice), "pending", -300) }, func(l *Lease) error { return l.PutBack(ctx, pay(7, alice, 300, is(Held))) }, "less pending"},
 
-		{"foreign at a payment's nonce", open, func(l *Lease) error { return l.Foreign(ctx, account, 7, byHand, "") }, "nonce 7 is bound to 7-id"},
-		{"foreign beyond the next nonce", open, func(l *Lease) error { return l.Foreign(ctx, account, 9, byHand, "") }, "nonce 9 is beyond the next one"},
-		{"foreign before the ledger began", func() { b.do("HDEL", b.db.Keys.Meta(), "nextNonce") }, func(l *Lease) error { return l.Foreign(ctx, account, 7, byHand, "") }, "nextNonce is not a nonce"},
+		{"foreign at a payment's nonce", open, func(l *Lease) error { return l.Foreign(ctx, account, 7, byHand, "", nil) }, "nonce 7 is bound to 7-id"},
+		{"foreign beyond the next nonce", open, func(l *Lease) error { return l.Foreign(ctx, account, 9, byHand, "", nil) }, "nonce 9 is beyond the next one"},
+		{"foreign before the ledger began", func() { b.do("HDEL", b.db.Keys.Meta(), "nextNonce") }, func(l *Lease) error { return l.Foreign(ctx, account, 7, byHand, "", nil) }, "nextNonce is not a nonce"},
 
 		{"bury what is not final", open, func(l *Lease) error { return l.Bury(ctx, pay(7, alice, 300)) }, "payment 7-id is signed"},
 		{"bury, and one of them is not final", func() { final(b); b.openAndSend(pay(8, bob, 1)) }, func(l *Lease) error { return l.Bury(ctx, pay(7, alice, 300), pay(8, bob, 1)) }, "payment 8-id is sent"},
@@ -152,7 +152,7 @@ func TestPaymentsThatCannotBeWrittenDownAreRefused(t *testing.T) {
 func TestReinstateTakesANonceThatOnlySeemedUsed(t *testing.T) {
 	b := newBooks(t)
 	for name, given := range map[string]func(){
-		"a foreign transaction": func() { b.ok(b.lease.Foreign(ctx, account, 7, byHand, "")) },
+		"a foreign transaction": func() { b.ok(b.lease.Foreign(ctx, account, 7, byHand, "", nil)) },
 		"a dead nonce": func() {
 			b.open(pay(7, bob, 1, func(p *Payment) { p.ID = "x" }, signedAs(byHand)), pay(8, carol, 1))
 			b.ok(b.lease.Void(ctx, pay(7, bob, 1, func(p *Payment) { p.ID = "x" }, signedAs(byHand)), NonceFree, "refused", ""))

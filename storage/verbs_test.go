@@ -328,12 +328,12 @@ var verbs = []verb{
 	},
 	{
 		name: "foreign at the next nonce", given: nothing, then: [3]util.Shannon{1000, 0, 0},
-		do: func(b *books, l *Lease) error { return l.Foreign(ctx, account, first, byHand, "") },
+		do: func(b *books, l *Lease) error { return l.Foreign(ctx, account, first, byHand, "", nil) },
 	},
 	{
 		name: "foreign in the place of another", then: [3]util.Shannon{1000, 0, 0},
-		given: func(b *books) { b.ok(b.lease.Foreign(ctx, account, first, old, "")) },
-		do:    func(b *books, l *Lease) error { return l.Foreign(ctx, account, first, byHand, "") },
+		given: func(b *books) { b.ok(b.lease.Foreign(ctx, account, first, old, "", nil)) },
+		do:    func(b *books, l *Lease) error { return l.Foreign(ctx, account, first, byHand, "", nil) },
 	},
 	{
 		name: "reject", given: nothing, then: [3]util.Shannon{1000, 0, 0},

@@ -24,6 +24,7 @@ type books struct {
 	payments map[string]*storage.Payment
 	nonces   map[common.Address]map[uint64]string
 	hashes   map[common.Hash]string
+	strays   map[common.Hash]common.Address
 	inflight map[string]uint64 // id → nonce
 	finals   map[string]uint64 // id → block
 	miners   map[string]money
@@ -47,7 +48,7 @@ type books struct {
 func newBooks() *books {
 	return &books{
 		meta: map[string]string{}, payments: map[string]*storage.Payment{}, nonces: map[common.Address]map[uint64]string{},
-		hashes: map[common.Hash]string{}, inflight: map[string]uint64{}, finals: map[string]uint64{}, miners: map[string]money{},
+		hashes: map[common.Hash]string{}, strays: map[common.Hash]common.Address{}, inflight: map[string]uint64{}, finals: map[string]uint64{}, miners: map[string]money{},
 		pending: map[string]int64{}, all: map[string]int64{}, own: map[string]map[string]int64{}, rejects: map[string]string{},
 		skipped: map[string]string{}, opening: map[string]string{}, oldTx: map[string]string{}, credits: map[int]bool{},
 		brought: map[string]util.Shannon{},
@@ -67,7 +68,7 @@ func (b *books) clone() *books {
 	c.inflight, c.finals, c.miners = maps.Clone(b.inflight), maps.Clone(b.finals), maps.Clone(b.miners)
 	c.pending, c.all, c.rejects = maps.Clone(b.pending), maps.Clone(b.all), maps.Clone(b.rejects)
 	c.skipped, c.opening, c.oldTx, c.credits = maps.Clone(b.skipped), maps.Clone(b.opening), maps.Clone(b.oldTx), maps.Clone(b.credits)
-	c.brought = maps.Clone(b.brought)
+	c.brought, c.strays = maps.Clone(b.brought), maps.Clone(b.strays)
 	c.nonces = make(map[common.Address]map[uint64]string, len(b.nonces))
 	for a, m := range b.nonces {
 		c.nonces[a] = maps.Clone(m)
@@ -84,6 +85,21 @@ func (b *books) step() uint64 { return b.number("step") }
 func (b *books) number(field string) uint64 {
 	n, _ := strconv.ParseUint(b.meta[field], 10, 64) // absent is 0
 	return n
+}
+
+// suspect writes down to whom a transaction that is nobody's moved something; nil says
+// that it is no payout.
+func (b *books) suspect(tx common.Hash, to *common.Address) {
+	if to == nil {
+		delete(b.strays, tx)
+	} else {
+		b.strays[tx] = *to
+	}
+}
+
+func (b *books) suspected(tx common.Hash, to *common.Address) bool {
+	has, is := b.strays[tx]
+	return is == (to != nil) && (to == nil || has == *to)
 }
 
 // bind writes down what a nonce is bound to.
@@ -165,6 +181,9 @@ func (b *books) dump(k storage.Keys) map[string]map[string]string {
 		for n, v := range m {
 			put(k.Nonces(account), strconv.FormatUint(n, 10), v)
 		}
+	}
+	for h, to := range b.strays {
+		put(k.Strays(), h.Hex(), to.Hex())
 	}
 	for h, id := range b.hashes {
 		put(k.Hashes(), h.Hex(), id)

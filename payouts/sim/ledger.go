@@ -188,6 +188,10 @@ func (l *ledger) NoncesFrom(_ context.Context, account common.Address, first, la
 	return bound, nil
 }
 
+func (l *ledger) Strays(context.Context) (map[common.Hash]common.Address, error) {
+	return maps.Clone(l.books.strays), nil
+}
+
 func (l *ledger) PaymentByHash(_ context.Context, tx common.Hash) (string, error) {
 	return l.books.hashes[tx], nil
 }

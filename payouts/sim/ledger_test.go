@@ -394,7 +394,11 @@ func (w *twins) actions() map[string]func(*rapid.T) {
 		},
 		"foreign": func(t *rapid.T) {
 			nonce, tx := w.draft(t).Nonce, w.hash(t)
-			w.one(t, "foreign", func(l payouts.Lease) error { return l.Foreign(ctx, testAccount, nonce, tx, "") })
+			var to *common.Address
+			if rapid.Bool().Draw(t, "moved something") {
+				to = &testAccount
+			}
+			w.one(t, "foreign", func(l payouts.Lease) error { return l.Foreign(ctx, testAccount, nonce, tx, "", to) })
 		},
 		"reject": func(t *rapid.T) {
 			who, why := login(t), rapid.SampledFrom([]string{"", "reverts"}).Draw(t, "why")
@@ -563,6 +567,7 @@ func (w *twins) reads(t *rapid.T) {
 		"Pending":       func(l payouts.Ledger) (any, error) { rows, _, err := l.Pending(ctx); return rows, err },
 		"History":       func(l payouts.Ledger) (any, error) { return l.History(ctx, logins[0], opened) },
 		"NoncesFrom":    func(l payouts.Ledger) (any, error) { return l.NoncesFrom(ctx, testAccount, 0, 20) },
+		"Strays":        func(l payouts.Ledger) (any, error) { return l.Strays(ctx) },
 		"PaymentByHash": func(l payouts.Ledger) (any, error) { return l.PaymentByHash(ctx, common.HexToHash("0xfeed0001")) },
 		"Miner":         func(l payouts.Ledger) (any, error) { return l.Miner(ctx, logins[1]) },
 		"Due":           func(l payouts.Ledger) (any, error) { due, _, err := l.Due(ctx, 100); return due, err },

@@ -156,6 +156,10 @@ func (l tiredLedger) NoncesFrom(ctx context.Context, account common.Address, fir
 	return ask(l.p, l.p.redis(), "NoncesFrom", func() (map[uint64]string, error) { return l.p.w.ledger.NoncesFrom(ctx, account, first, last) })
 }
 
+func (l tiredLedger) Strays(ctx context.Context) (map[common.Hash]common.Address, error) {
+	return ask(l.p, l.p.redis(), "Strays", func() (map[common.Hash]common.Address, error) { return l.p.w.ledger.Strays(ctx) })
+}
+
 func (l tiredLedger) PaymentByHash(ctx context.Context, tx common.Hash) (string, error) {
 	return ask(l.p, l.p.redis(), "PaymentByHash", func() (string, error) { return l.p.w.ledger.PaymentByHash(ctx, tx) })
 }
@@ -268,8 +272,8 @@ func (l tiredLease) Ignore(ctx context.Context, tx common.Hash) error {
 	return do(l.p, l.p.redis(), "Ignore", func() error { return l.l.Ignore(ctx, tx) })
 }
 
-func (l tiredLease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error {
-	return do(l.p, l.p.redis(), "Foreign", func() error { return l.l.Foreign(ctx, account, nonce, tx, was) })
+func (l tiredLease) Foreign(ctx context.Context, account common.Address, nonce uint64, tx common.Hash, was string, to *common.Address) error {
+	return do(l.p, l.p.redis(), "Foreign", func() error { return l.l.Foreign(ctx, account, nonce, tx, was, to) })
 }
 
 func (l tiredLease) Reject(ctx context.Context, login, why string) error {

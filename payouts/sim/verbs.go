@@ -647,7 +647,7 @@ func (l *lease) Ignore(_ context.Context, tx common.Hash) error {
 	})
 }
 
-func (l *lease) Foreign(_ context.Context, account common.Address, nonce uint64, tx common.Hash, was string) error {
+func (l *lease) Foreign(_ context.Context, account common.Address, nonce uint64, tx common.Hash, was string, to *common.Address) error {
 	return l.run("record a foreign transaction", func(b *books) (code, error) {
 		if b.meta["nextNonce"] == "" {
 			return conflict("there is no next nonce")
@@ -655,14 +655,18 @@ func (l *lease) Foreign(_ context.Context, account common.Address, nonce uint64,
 		next, is := b.number("nextNonce"), b.nonces[account][nonce]
 		value := "foreign:" + tx.Hex()
 		switch {
-		case is == value:
+		case is == value && b.suspected(tx, to):
 			return already, nil
+		case is == value:
+			b.suspect(tx, to)
+			return ok, nil
 		case is != "" && is != was && !strings.HasPrefix(is, "foreign:") && !strings.HasPrefix(is, "dead:"):
 			return conflict("nonce %d is bound to %s", nonce, is)
 		case is == "" && nonce > next:
 			return conflict("nonce %d is beyond the next one", nonce)
 		}
 		b.bind(account, nonce, value)
+		b.suspect(tx, to)
 		if next == nonce {
 			b.meta["nextNonce"] = strconv.FormatUint(next+1, 10)
 		}
