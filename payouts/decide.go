@@ -95,7 +95,7 @@ func decide(p *storage.Payment, f facts, d depths) step {
 		return voidForeign
 	case f.Stranger != nil, f.Consumed, p.Last().ByHand:
 		return wait
-	case p.AllRefused():
+	case p.AllRefused() && p.State == storage.Signed:
 		return voidRefused
 	}
 	return send

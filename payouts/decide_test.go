@@ -167,6 +167,7 @@ func decideSafely(t *rapid.T) {
 	}
 
 	never(!p.AllRefused(), "although an attempt may be out", voidRefused)
+	never(p.State != storage.Signed, "although a node has taken it", voidRefused)
 	never(f.Consumed, "although the nonce is used", voidRefused)
 	never(f.Mined == nil || f.Mined.Success, "although ours did not fail", voidFailed)
 	never(f.Mined != nil && blocksOn(f.Mined.Block) < d.Void, "although the failure is not deep", voidFailed)
@@ -178,7 +179,7 @@ func decideSafely(t *rapid.T) {
 	never(p.Last().ByHand, "although the operator sent it by hand", send, voidRefused)
 
 	never(f.Consumed || f.Mined != nil || f.Stranger != nil, "although the nonce is used", send)
-	never(p.AllRefused(), "although it is to be given up", send)
+	never(p.AllRefused() && p.State == storage.Signed, "although it is to be given up", send)
 	never(p.Kind == storage.ToMiner && p.State == storage.Signed && !f.Pending, "although its pending row is gone",
 		append(voids, send, bookSent, bookFinal, unhold)...)
 

@@ -68,6 +68,7 @@ func (p *Payer) begin(ctx context.Context) (*turn, error) {
 		return nil, err
 	}
 	t := &turn{Payer: p, lease: lease}
+	clear(p.fresh) // while the lock was free, another process may have offered them
 	if err := t.prepare(ctx); err != nil {
 		return nil, errors.Join(err, t.end(ctx))
 	}
@@ -186,6 +187,11 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 			return err
 		}
 	}
+	if meta.ChainID != 0 && meta.Account != t.account {
+		if err := t.leftBehind(ctx, meta); err != nil {
+			return err
+		}
+	}
 	if err := t.lease.OpenBooks(ctx); err != nil {
 		return err
 	}
@@ -201,6 +207,25 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 		return err
 	}
 	t.log.Info("the ledger begins", "account", t.account.Hex(), "chainId", h.ChainID, "firstNonce", first)
+	return nil
+}
+
+// leftBehind makes sure that the ledger knows all that the account before this one has
+// made: a Redis that went back to before the change of accounts has forgotten payments
+// which only the old account's journal knows.
+func (t *turn) leftBehind(ctx context.Context, meta storage.Meta) error {
+	head, err := t.chain.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("read the head of the chain: %w", err)
+	}
+	used, err := t.chain.NonceAt(ctx, meta.Account, head.Number)
+	if err != nil {
+		return fmt.Errorf("read the nonce of account %s: %w", meta.Account, err)
+	}
+	if used > meta.NextNonce {
+		return halt(HaltChain, "account %s, which paid before %s, has used %d nonces, and the ledger knows of %d: redis may have forgotten payments of it; "+
+			"start once with payouts.address and payouts.journal as they were for that account, then change them again", meta.Account, t.account, used, meta.NextNonce)
+	}
 	return nil
 }
 
