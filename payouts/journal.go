@@ -231,8 +231,8 @@ func scanJournal(r io.Reader, path string, each func(Record) error) (end int64, 
 		}
 		records, bad := parseRecords(line)
 		if bad != nil {
-			if _, err := in.Peek(1); err == io.EOF {
-				return end, nil
+			if _, err := in.Peek(1); err == io.EOF && !errors.Is(bad, errVersion) {
+				return end, nil // half of it was on disk
 			}
 			return 0, fmt.Errorf("%s: %w: line %d is damaged: %w", path, ErrJournal, n, bad)
 		}
@@ -245,6 +245,9 @@ func scanJournal(r io.Reader, path string, each func(Record) error) (end int64, 
 	}
 }
 
+// errVersion is a line that is whole, and that was written by a newer version.
+var errVersion = errors.New("it holds no records of this version")
+
 func parseRecords(line []byte) ([]Record, error) {
 	sum, body, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
 	if !ok || sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) {
@@ -254,7 +257,7 @@ func parseRecords(line []byte) ([]Record, error) {
 	dec := json.NewDecoder(strings.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&records); err != nil {
-		return nil, errors.New("it holds no records of this version")
+		return nil, errVersion
 	}
 	return records, nil
 }

@@ -12,6 +12,9 @@ import (
 // replayChunk is how many journal records are compared with the ledger at once.
 const replayChunk = 1000
 
+// journalStride is after how many records of a long journal its reader says so.
+const journalStride = 100_000
+
 // replay compares the journal with the ledger, oldest record first, and puts
 // back what the ledger forgot. Then it writes into the journal what a crash
 // kept out of it.
@@ -25,12 +28,12 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 	for _, p := range open {
 		written[p.ID] = 0
 	}
-	superseded, err := t.supersededVoids()
+	superseded, err := t.supersededVoids(ctx)
 	if err != nil {
 		return fmt.Errorf("replay the journal: %w", err)
 	}
 	var chunk []Record
-	put, known := 0, 0
+	put, known, read := 0, 0, 0
 	clear(t.blocked)
 	flush := func() error {
 		n, err := t.putBack(ctx, chunk)
@@ -39,7 +42,12 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 		return err
 	}
 	err = t.journal.Replay(func(r Record) error {
+		if read++; read%journalStride == 0 {
+			t.log.Info("comparing the journal with the ledger", "records", read)
+		}
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case r.Payment != nil:
 			known++
 			if _, ok := written[r.Payment.ID]; ok {
@@ -92,10 +100,12 @@ func (t *turn) replay(ctx context.Context, meta storage.Meta) error {
 // supersededVoids are payments that were to be credited back, which a crash kept
 // out of the ledger, and that somebody paid by hand then: the journal has another
 // attempt after the end.
-func (t *turn) supersededVoids() (map[string]bool, error) {
+func (t *turn) supersededVoids(ctx context.Context) (map[string]bool, error) {
 	superseded := map[string]bool{}
 	err := t.journal.Replay(func(r Record) error {
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case r.Void != nil:
 			superseded[r.Void.ID] = false
 		case r.Attempt != nil:
