@@ -107,7 +107,7 @@ func split(raw json.RawMessage, kind jsontext.Kind, each func(name string, value
 		var name string
 		if next := d.PeekKind(); next == '}' || next == ']' {
 			_, _ = d.ReadToken() // which it is
-			if _, err := d.ReadToken(); err != io.EOF {
+			if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 				return cmp.Or(err, errors.New("something follows it"))
 			}
 			return nil
