@@ -145,6 +145,8 @@ func (t *turn) putBack(ctx context.Context, records []Record) (int, error) {
 		k := known[id]
 		var err error
 		switch {
+		case k.Err != nil:
+			err = k.Err
 		case r.Payment != nil && !k.Exists:
 			t.log.Warn("reinstating a payment that redis forgot", "payment", id, "login", r.Payment.Login,
 				"amountShannon", int64(r.Payment.Amount), "nonce", r.Payment.Nonce, "tx", r.Payment.Last().Hash)

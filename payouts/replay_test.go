@@ -239,6 +239,32 @@ func TestAPaymentThatRedisForgotIsNotMadeAgain(t *testing.T) {
 	p.wantPaidOnce()
 }
 
+func TestAnUnreadableRecordIsSetAsideAndTheOthersArePaid(t *testing.T) {
+	for _, harm := range [][]any{{"HSET", "tries", "x"}, {"HDEL", "tries"}, {"HDEL", "state"}, {"SET", "x"}} {
+		p := newPool(t)
+		p.credit(login(1), coin)
+		p.mustSession()
+		p.settle()
+		key := p.db().Keys.Payment(p.at(0).ID)
+		if harm[0] == "SET" {
+			p.redis.Do(t, "DEL", key)
+		}
+		p.redis.Do(t, slices.Insert(slices.Clone(harm), 1, any(key))...)
+		p.credit(login(1), coin)
+		p.credit(login(2), coin)
+		r, err := p.session()
+		if err != nil {
+			t.Errorf("%v: session = %v", harm, err)
+		}
+		p.wantLog("a record of the journal cannot be put back until its rows are mended")
+		p.wantReceived(login(1), coin)
+		p.wantReceived(login(2), coin)
+		if len(r.Skipped) != 1 || r.Skipped[0].Login != login(1) || r.Skipped[0].Reason != ReasonBooks {
+			t.Errorf("%v: skipped are %v, want the miner whose payment cannot be read", harm, r.Skipped)
+		}
+	}
+}
+
 func TestAPaymentThatRedisForgotAndNobodyGotIsSent(t *testing.T) {
 	p := newPool(t)
 	p.due()

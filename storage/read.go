@@ -288,12 +288,14 @@ func (db *DB) Records(ctx context.Context, ids []string) ([]*Payment, []error) {
 
 // Known is what the ledger holds of a journalled payment.
 type Known struct {
-	Exists bool
+	Exists bool // also when it cannot be read: what is there must not be put back
 	State  State
 	Tries  int
+	Err    error // ErrMalformed: State and Tries cannot be told
 }
 
-// Known says for each id what the ledger holds.
+// Known says for each id what the ledger holds. The error is of a Redis that did not
+// answer; a record that cannot be read has its own.
 func (db *DB) Known(ctx context.Context, ids ...string) ([]Known, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -308,22 +310,32 @@ func (db *DB) Known(ctx context.Context, ids ...string) ([]Known, error) {
 	})
 	known := make([]Known, len(ids))
 	for i, cmd := range cmds {
-		v, err := cmd.Result()
-		if err != nil {
+		if err := cmd.Err(); err != nil && !isWrongType(err) {
 			return nil, fmt.Errorf("read %s: %w", db.Keys.Payment(ids[i]), err)
 		}
-		state, ok := v[0].(string)
-		if !ok {
-			continue
-		}
-		tries, _ := v[1].(string)
-		n, err := strconv.Atoi(tries)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %s field tries = %q", ErrMalformed, db.Keys.Payment(ids[i]), tries)
-		}
-		known[i] = Known{Exists: true, State: State(state), Tries: n}
+		known[i] = parseKnown(db.Keys.Payment(ids[i]), cmd)
 	}
 	return known, nil
+}
+
+func parseKnown(key string, cmd *redis.SliceCmd) Known {
+	v, err := cmd.Result()
+	if err != nil {
+		return Known{Exists: true, Err: fmt.Errorf("%w: read %s: %w", ErrMalformed, key, err)}
+	}
+	if v[0] == nil && v[1] == nil {
+		return Known{}
+	}
+	state, _ := v[0].(string)
+	tries, _ := v[1].(string)
+	n, err := strconv.Atoi(tries)
+	switch {
+	case state == "":
+		return Known{Exists: true, Err: fmt.Errorf("%w: %s has no state", ErrMalformed, key)}
+	case err != nil:
+		return Known{Exists: true, Err: fmt.Errorf("%w: %s field tries = %q: want a whole number", ErrMalformed, key, tries)}
+	}
+	return Known{Exists: true, State: State(state), Tries: n}
 }
 
 // Nonce says what a nonce of the account is bound to, "" when nothing is.

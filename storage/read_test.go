@@ -91,10 +91,6 @@ func TestARecordThatCannotBeReadIsAnErrorThatNamesIt(t *testing.T) {
 			}
 		}
 	}
-	b.do("HSET", key, "tries", "few")
-	if _, err := b.db.Known(ctx, "7-id"); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), key) {
-		t.Errorf("tries: error is %v, want ErrMalformed naming the key", err)
-	}
 }
 
 func TestTheLedgersOwnRow(t *testing.T) {
@@ -359,6 +355,27 @@ func TestKnownSaysWhatTheLedgerHolds(t *testing.T) {
 	}
 	if known, err := b.db.Known(ctx); len(known) != 0 || err != nil {
 		t.Errorf("of nothing: %v, %v", known, err)
+	}
+}
+
+func TestKnownTellsTheUnreadableFromTheAbsent(t *testing.T) {
+	for _, harm := range [][]any{{"HSET", "tries", "few"}, {"HDEL", "tries"}, {"HDEL", "state"}, {"HSET", "state", ""}, {"SET", "x"}} {
+		b := newBooks(t)
+		b.openAndSend(pay(7, alice, 300))
+		b.openAndSend(pay(8, bob, 300))
+		key := b.db.Keys.Payment("7-id")
+		if harm[0] == "SET" {
+			b.do("DEL", key)
+		}
+		b.do(slices.Insert(slices.Clone(harm), 1, any(key))...)
+		known, err := b.db.Known(ctx, "6-id", "7-id", "8-id")
+		b.ok(err)
+		if k := known[1]; !k.Exists || !errors.Is(k.Err, ErrMalformed) || !strings.Contains(k.Err.Error(), key) {
+			t.Errorf("%v: known is %+v, want it to exist with an ErrMalformed naming the key", harm, k)
+		}
+		if known[0] != (Known{}) || known[2] != (Known{Exists: true, State: Sent, Tries: 1}) {
+			t.Errorf("%v: beside it are %+v", harm, known)
+		}
 	}
 }
 
