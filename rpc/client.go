@@ -34,8 +34,9 @@ type Client struct {
 	ids   atomic.Uint64
 	calls atomic.Uint64
 
-	mu     sync.Mutex // guards pinned and the state of every node
-	pinned *identity
+	mu       sync.Mutex // guards what follows and the state of every node
+	pinned   *identity
+	oneByOne time.Time // until when receipts are not asked for by block
 }
 
 // Option changes a Client while it is made.
@@ -167,23 +168,28 @@ func (c *Client) do(ctx context.Context, reqs []*Request, batch bool) {
 func (c *Client) ask(ctx context.Context, n *node, reqs []*Request, batch bool) {
 	for start := 0; start < len(reqs); start += MaxBatch {
 		part := reqs[start:min(start+MaxBatch, len(reqs))]
-		if err := c.send(ctx, n, part, batch); err != nil {
+		err := c.send(ctx, n, part, batch)
+		if err != nil {
 			for _, r := range reqs[start:] {
 				r.Err = fmt.Errorf("%s at %s: %w: %w", r.Method, n.name, ErrUnknown, err)
 			}
-			c.failed(ctx, n, reqs[start].Err)
-			return
 		}
-		var broken error
+		var broken *Request
 		for _, r := range part {
 			if errors.Is(r.Err, ErrUnknown) {
-				broken = r.Err
+				broken = r
 			}
 		}
-		if broken != nil {
-			c.failed(ctx, n, broken)
-		} else {
+		switch {
+		case broken == nil:
 			c.answered(n)
+		case shortcut(broken.Method):
+			c.doubted(n)
+		default:
+			c.failed(ctx, n, broken.Err)
+		}
+		if err != nil {
+			return
 		}
 	}
 }

@@ -70,6 +70,10 @@ func acts(method string) bool {
 	return false
 }
 
+// shortcut reports whether a method only asks together for what can be asked one by
+// one. That it hangs, is too long or has something odd says nothing of its node.
+func shortcut(method string) bool { return method == "eth_getBlockReceipts" }
+
 // order returns the nodes in the order to ask them: by preference, those that
 // failed within the last rest behind the others. The first is the current node; it
 // stays so until it fails or a preferred one has rested.
@@ -103,6 +107,13 @@ func (c *Client) failed(ctx context.Context, n *node, err error) {
 	if healthy {
 		c.log.Warn("node does not answer", "node", n.name, "error", err)
 	}
+}
+
+// doubted has a node show its chain again, without a rest.
+func (c *Client) doubted(n *node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.verified = false
 }
 
 // answered ends a node's rest.

@@ -195,3 +195,26 @@ func TestRefusedIdentityCheckIsNoVerdict(t *testing.T) {
 		t.Errorf("send: %v", err)
 	}
 }
+
+func TestANodeThatFailsAShortcutShowsItsChainAgain(t *testing.T) {
+	n := rpctest.NewChain(rpctest.Options{}).Node(t)
+	c := client(t, n.URL)
+	id, genesis, err := c.Identity(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Pin(id, genesis)
+	n.Fail("eth_getBlockReceipts", 1, rpctest.Refuse)
+	if _, err := c.BlockReceipts(background, 0); !errors.Is(err, ErrUnknown) {
+		t.Fatalf("BlockReceipts = %v, want an unknown outcome", err)
+	}
+	before := n.Calls("eth_chainId")
+	for range 2 {
+		if _, err := c.PeerCount(background); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if checks := n.Calls("eth_chainId") - before; checks != 1 {
+		t.Errorf("the chain was looked at %d times, want once", checks)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -133,17 +134,38 @@ func (c *Client) Receipt(ctx context.Context, txHash common.Hash) (Receipt, erro
 // questions.
 const fewReceipts = 3
 
+// detour is how long receipts are asked for one by one after eth_getBlockReceipts failed:
+// what a poll would lose each time to a method that hangs, it loses once.
+const detour = 10 * time.Minute
+
+// byBlock reports whether receipts may be asked for by block.
+func (c *Client) byBlock() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.now().Before(c.oneByOne)
+}
+
+// avoidBlocks begins a detour, unless it was the caller who gave up.
+func (c *Client) avoidBlocks(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.oneByOne = c.now().Add(detour)
+}
+
 // Receipts asks for many receipts at once. Each hash has either a receipt or an
 // error, at its own index. Transactions of one block, which payments of a session
 // mostly are, cost no more than two questions together where the node knows
-// eth_getBlockReceipts.
+// eth_getBlockReceipts and answers it.
 func (c *Client) Receipts(ctx context.Context, txHashes []common.Hash) ([]*Receipt, []error) {
 	receipts, errs := make([]*Receipt, len(txHashes)), make([]error, len(txHashes))
 	open := make([]int, len(txHashes)) // indexes
 	for i := range open {
 		open[i] = i
 	}
-	for missing := 0; len(open) > fewReceipts && missing < fewReceipts; {
+	for missing := 0; len(open) > fewReceipts && missing < fewReceipts && c.byBlock(); {
 		i := open[0]
 		r, err := c.Receipt(ctx, txHashes[i])
 		if errors.Is(err, ErrNotFound) {
@@ -157,6 +179,7 @@ func (c *Client) Receipts(ctx context.Context, txHashes []common.Hash) ([]*Recei
 		receipts[i], open = &r, open[1:]
 		block, err := c.BlockReceipts(ctx, r.BlockNumber)
 		if err != nil {
+			c.avoidBlocks(ctx)
 			break
 		}
 		byHash := make(map[common.Hash]*Receipt, len(block))

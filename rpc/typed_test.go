@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
@@ -408,5 +410,68 @@ func TestReceiptsOfOneBlockAreAskedForTogether(t *testing.T) {
 			t.Errorf("%d questions for %d receipts of 3 blocks, want at most %d", asked, len(hashes), most)
 		}
 		t.Logf("without %q: %d questions for %d receipts", hide, asked, len(hashes))
+	}
+}
+
+// TestReceiptsDoWithoutBlocksThatAreNotAnswered: what a node does wrong with
+// eth_getBlockReceipts costs one question of it in a while, and not its place.
+func TestReceiptsDoWithoutBlocksThatAreNotAnswered(t *testing.T) {
+	const method = "eth_getBlockReceipts"
+	for name, fault := range map[string]rpctest.Fault{
+		"cuts the connection": rpctest.Refuse, "answers a page": rpctest.HTML500, "answers null": rpctest.Null,
+		"answers something else": rpctest.ZeroHash, "refuses": rpctest.ErrorReply(-32000, "too many receipts"), "does not know it": rpctest.ErrorReply(-32601, "unknown"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			chain := rpctest.NewChain(rpctest.Options{})
+			chain.Fund(account, ether)
+			a, b := chain.Node(t), chain.Node(t)
+			var logs strings.Builder
+			at := &clock{time.Unix(1000, 0)}
+			c, err := New([]string{a.URL, b.URL}, patient, WithClock(at.now), WithLogger(slog.New(slog.NewTextHandler(&logs, nil))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			var hashes []common.Hash
+			for nonce := range uint64(8) {
+				raw := signed(t, nonce)
+				if err := c.SendRawTransaction(background, raw); err != nil {
+					t.Fatal(err)
+				}
+				hashes = append(hashes, crypto.Keccak256Hash(raw))
+			}
+			chain.Mine(1)
+			a.Fail(method, 0, fault)
+			b.Fail(method, 0, fault)
+			poll := func() {
+				t.Helper()
+				receipts, errs := c.Receipts(background, hashes)
+				for i, err := range errs {
+					if err != nil || receipts[i].TxHash != hashes[i] {
+						t.Errorf("receipt %d is %+v, %v", i, receipts[i], err)
+					}
+				}
+			}
+			poll()
+			byB := b.Calls(method)
+			if n := a.Calls(method); n != 1 || byB > 1 {
+				t.Errorf("the method was tried %d and %d times", n, byB)
+			}
+			at.at = at.at.Add(detour - time.Second)
+			poll()
+			if n := a.Calls(method) + b.Calls(method); n != 1+byB {
+				t.Errorf("it is tried again within %s: %d times", detour, n)
+			}
+			if b.Calls("") != byB || logs.Len() > 0 {
+				t.Errorf("the node lost its place: the other was asked %d questions\n%s", b.Calls(""), logs.String())
+			}
+			a.Heal()
+			at.at = at.at.Add(time.Second)
+			before := c.Calls()
+			poll()
+			if n := c.Calls() - before; n != 2 {
+				t.Errorf("%d questions after %s, want 2", n, detour)
+			}
+		})
 	}
 }
