@@ -550,11 +550,13 @@ func (db *DB) Due(ctx context.Context, min util.Shannon) ([]Account, []error, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("list who is due: %w", err)
 	}
-	slices.SortFunc(due, func(a, b Account) int {
-		return cmp.Or(cmp.Compare(a.Balance, b.Balance), strings.Compare(a.Login, b.Login))
-	})
+	// SCAN may show a key twice, before and after a credit: the later reading counts.
+	slices.Reverse(due)
+	slices.SortStableFunc(due, func(a, b Account) int { return strings.Compare(a.Login, b.Login) })
+	due = slices.CompactFunc(due, func(a, b Account) bool { return a.Login == b.Login })
+	slices.SortStableFunc(due, func(a, b Account) int { return cmp.Compare(a.Balance, b.Balance) })
 	slices.SortFunc(bad, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return slices.Compact(due), bad, nil // SCAN may show a key twice
+	return due, bad, nil
 }
 
 // parseDue reads one page of the script's answer.

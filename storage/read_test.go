@@ -394,6 +394,30 @@ func TestRejectsAreReadAndBgSaveMayRunAlready(t *testing.T) {
 	b.ok(through.BgSave(ctx))
 }
 
+func TestAMinerThatScanShowsTwiceIsDueOnceWithTheLaterBalance(t *testing.T) {
+	b := newBooks(t)
+	proxy := fault.Redis(t, b.srv.Addr())
+	through := b.connect(proxy.Addr(), "eth")
+	key := func(login string) string { k := b.db.Keys.Miner(login); return fmt.Sprintf("$%d\r\n%s\r\n", len(k), k) }
+	pages := []string{
+		"*3\r\n$1\r\n7\r\n*4\r\n" + key(alice) + "$3\r\n100\r\n" + key(bob) + "$3\r\n150\r\n*0\r\n",
+		"*3\r\n$1\r\n0\r\n*2\r\n" + key(alice) + "$3\r\n200\r\n*0\r\n", // credited in between
+	}
+	proxy.Every(func(m fault.Message) fault.Action {
+		if !strings.EqualFold(m.Args[0], "eval") {
+			return fault.Pass
+		}
+		page := pages[0]
+		pages = pages[1:]
+		return fault.Reply([]byte(page))
+	})
+	due, bad, err := through.Due(ctx, 100)
+	b.ok(err)
+	if want := []Account{{bob, 150}, {alice, 200}}; len(bad) != 0 || !slices.Equal(due, want) {
+		t.Errorf("due are %v, set aside %v, want %v", due, bad, want)
+	}
+}
+
 // readers are all reads, each of something that is there.
 var readers = map[string]func(db *DB) error{
 	"LockValue":     func(db *DB) error { _, err := db.LockValue(ctx); return err },
