@@ -471,9 +471,18 @@ func (l *Lease) record(ctx context.Context, login string, amount util.Shannon, t
 			given = owner
 		}
 	}
+	there, err := l.db.InHistory(ctx, Paid{Hash: tx, Login: login, Amount: amount})
+	other, of := "", int64(0)
+	if err == nil && !there {
+		// Not in the script, for which everybody else would have to wait.
+		other, of, err = l.db.rowOf(ctx, tx)
+	}
+	if err != nil && !isWrongType(err) { // of which the script knows more
+		return err
+	}
 	return l.one(ctx, call{"record transaction " + tx.Hex(), recordScript,
 		[]string{k.Miner(login), k.Finances(), k.PaymentsAll(), k.Payments(login), k.Hashes()},
-		[]any{login, amount.String(), tx.Hex(), now, ask, given}})
+		[]any{login, amount.String(), tx.Hex(), now, ask, given, other, of}})
 }
 
 // Ignored is what a transaction belongs to that the operator knows for no payout.

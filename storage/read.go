@@ -382,34 +382,29 @@ func (db *DB) PaymentByHash(ctx context.Context, tx common.Hash) (string, error)
 // History reads the payments of a miner since a time, oldest first, under the
 // login as stored and in every letter case the history knows it by.
 func (db *DB) History(ctx context.Context, login string, since int64) ([]Paid, error) {
-	by := &redis.ZRangeBy{Min: strconv.FormatInt(since, 10), Max: "+inf"}
-	var all, own *redis.ZSliceCmd
-	if _, err := db.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		all = p.ZRangeByScoreWithScores(ctx, db.Keys.PaymentsAll(), by)
-		own = p.ZRangeByScoreWithScores(ctx, db.Keys.Payments(login), by)
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read payments of %s: %w", login, err)
-	}
 	var rows []Paid
 	seen := map[common.Hash]bool{}
-	add := func(hash, amount string, score float64) {
+	add := func(hash, amount string, at int64) {
 		h, err1 := parseTxHash(hash)
 		a, err2 := util.ParseShannon(amount)
 		if err1 == nil && err2 == nil && !seen[h] {
 			seen[h] = true
-			rows = append(rows, Paid{Hash: h, Login: login, Amount: a, Time: int64(score)})
+			rows = append(rows, Paid{Hash: h, Login: login, Amount: a, Time: at})
 		}
 	}
-	for _, z := range own.Val() {
-		if parts := strings.Split(fmt.Sprint(z.Member), ":"); len(parts) == 2 {
-			add(parts[0], parts[1], z.Score)
+	if err := db.byScore(ctx, db.Keys.Payments(login), since, math.MaxInt64, func(row string, at int64) {
+		if parts := strings.Split(row, ":"); len(parts) == 2 {
+			add(parts[0], parts[1], at)
 		}
+	}); err != nil {
+		return nil, err
 	}
-	for _, z := range all.Val() {
-		if parts := strings.Split(fmt.Sprint(z.Member), ":"); len(parts) == 3 && util.SameLogin(parts[1], login) {
-			add(parts[0], parts[2], z.Score)
+	if err := db.byScore(ctx, db.Keys.PaymentsAll(), since, math.MaxInt64, func(row string, at int64) {
+		if parts := strings.Split(row, ":"); len(parts) == 3 && util.SameLogin(parts[1], login) {
+			add(parts[0], parts[2], at)
 		}
+	}); err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(rows, func(a, b Paid) int { return cmp.Compare(a.Time, b.Time) })
 	return rows, nil

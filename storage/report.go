@@ -186,6 +186,23 @@ func (db *DB) InHistory(ctx context.Context, p Paid) (bool, error) {
 	return err == nil, nil
 }
 
+// rowOf finds a row of the whole history by its transaction, "" when there is none,
+// and says how many rows there were to look at.
+func (db *DB) rowOf(ctx context.Context, tx common.Hash) (row string, of int64, err error) {
+	key := db.Keys.PaymentsAll()
+	if of, err = db.rdb.ZCard(ctx, key).Result(); err != nil {
+		return "", 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	rows := db.rdb.ZScan(ctx, key, 0, tx.Hex()+":*", scanCount).Iterator()
+	if rows.Next(ctx) {
+		row = rows.Val()
+	}
+	if err := rows.Err(); err != nil {
+		return "", 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	return row, of, nil
+}
+
 // BlocksBetween reads the blocks whose reward was divided, immature and matured, from
 // one height to another. Rows that do not parse are left out: the audit names them.
 func (db *DB) BlocksBetween(ctx context.Context, from, to uint64) ([]Block, error) {

@@ -2,10 +2,14 @@ package storage
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/open-ethereum-pool/open-ethereum-pool/build/e2e/fault"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
@@ -501,5 +505,53 @@ func TestAskingWhetherATransactionCouldBeRecordedChangesNothing(t *testing.T) {
 	b.ok(b.lease.Recordable(ctx, alice, 300, byHand, later))
 	if err := b.lease.Recordable(ctx, alice, 301, byHand, later); !errors.Is(err, ErrConflict) {
 		t.Errorf("recordable with another amount: error is %v, want ErrConflict", err)
+	}
+}
+
+// Of a history of any length one command reads little, so that nobody waits for it.
+func TestALongHistoryIsReadInParts(t *testing.T) {
+	b := newBooks(t)
+	b.begin()
+	all, tx := b.db.Keys.PaymentsAll(), common.HexToHash("0xbee")
+	for i := range 3 * scanCount {
+		b.do("ZADD", all, later+i/2, fmt.Sprintf("0x%064x:%s:7", i+1, bob))
+	}
+	b.do("ZADD", all, later+scanCount, tx.Hex()+":"+strings.ToLower(alice)+":300")
+	proxy := fault.Redis(t, b.srv.Addr())
+	lease := &Lease{db: b.connect(proxy.Addr(), "eth"), token: token, step: b.lease.step}
+	proxy.Every(func(m fault.Message) fault.Action {
+		if strings.HasPrefix(m.Name, "ZRANGEBYSCORE") && !slices.Contains(m.Args, "limit") {
+			t.Errorf("all is asked for at once: %v", m.Args)
+		}
+		return fault.Pass
+	})
+	b.do("CONFIG", "RESETSTAT")
+	if err := lease.Record(ctx, alice, 300, tx, later); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "is in the history") {
+		t.Errorf("a transaction that is in the history: error is %v, want ErrConflict", err)
+	}
+	b.ok(lease.Record(ctx, alice, 300, byHand, later))
+	if stats := fmt.Sprint(b.do("INFO", "commandstats")); strings.Contains(stats, "cmdstat_zrange:") || !strings.Contains(stats, "cmdstat_zscan:") {
+		t.Errorf("the script walks through the history:\n%s", stats)
+	}
+	rows, err := lease.db.History(ctx, alice, 0)
+	b.ok(err)
+	if want := []Paid{{byHand, alice, 300, later}, {tx, alice, 300, later + scanCount}}; !slices.Equal(rows, want) {
+		t.Errorf("history is %v, want %v", rows, want)
+	}
+}
+
+func TestARowTypedWhileTheHistoryIsLookedThroughIsNotMissed(t *testing.T) {
+	b := newBooks(t)
+	b.begin()
+	proxy := fault.Redis(t, b.srv.Addr())
+	lease := &Lease{db: b.connect(proxy.Addr(), "eth"), token: token, step: b.lease.step}
+	proxy.Every(func(m fault.Message) fault.Action {
+		if strings.HasPrefix(m.Name, "EVAL") {
+			b.do("ZADD", b.db.Keys.PaymentsAll(), later, byHand.Hex()+":"+bob+":300")
+		}
+		return fault.Pass
+	})
+	if err := lease.Record(ctx, alice, 300, byHand, later); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "changed meanwhile") {
+		t.Errorf("error is %v, want ErrConflict", err)
 	}
 }
