@@ -47,20 +47,28 @@ const (
 	exportDays     = "days"
 )
 
+var tables = map[string]func(context.Context, *app, *storage.DB, span, *table) error{
+	exportPayments: writePayments, exportRewards: writeRewards, exportDays: writeDays}
+
+// parseExport reads FROM TO [WHAT].
+func parseExport(args []string) (days span, what string, err error) {
+	if days, err = parseDays(args); err != nil {
+		return span{}, "", err
+	}
+	what = exportPayments
+	if len(args) > 2 {
+		what = args[2]
+	}
+	if tables[what] == nil {
+		return span{}, "", fmt.Errorf("%q cannot be exported, want %s, %s or %s", what, exportPayments, exportRewards, exportDays)
+	}
+	return days, what, nil
+}
+
 func export(ctx context.Context, a *app) error {
-	days, err := parseDays(a.args)
+	days, what, err := parseExport(a.args)
 	if err != nil {
 		return err
-	}
-	tables := map[string]func(context.Context, *app, *storage.DB, span, *table) error{
-		exportPayments: writePayments, exportRewards: writeRewards, exportDays: writeDays}
-	what := exportPayments
-	if len(a.args) > 2 {
-		what = a.args[2]
-	}
-	write, ok := tables[what]
-	if !ok {
-		return fmt.Errorf("%q cannot be exported, want %s, %s or %s", what, exportPayments, exportRewards, exportDays)
 	}
 	db, err := a.openRedis(ctx)
 	if err != nil {
@@ -68,7 +76,7 @@ func export(ctx context.Context, a *app) error {
 	}
 	defer db.Close()
 	out := &table{csv: csv.NewWriter(a.out), json: json.NewEncoder(a.out), asJSON: a.json}
-	err = write(ctx, a, db, days, out)
+	err = tables[what](ctx, a, db, days, out)
 	out.csv.Flush()
 	return cmp.Or(err, out.csv.Error())
 }

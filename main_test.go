@@ -48,6 +48,11 @@ func TestAWrongCommandLineIsStatus2(t *testing.T) {
 		{"an argument too many", "plan now", "plan takes no argument, got 1"},
 		{"an argument too few", "record", "record takes 1 argument (HASH), got 0"},
 		{"a hash that is too short", "record 0x12", `record: "0x12" is no transaction hash, want 0x and 64 hex digits`},
+		{"a login that is none", "hold 0xzz", `hold: login "0xzz": not 0x and 40 hex digits`},
+		{"a word for a login", "explain me", `explain: login "me": not 0x and 40 hex digits`},
+		{"a day that is none", "export yesterday 2026-01-01", `"yesterday" is no day, want one like 2026-01-31`},
+		{"days the wrong way round", "export 2026-01-02 2026-01-01", "2026-01-02 is not before 2026-01-01"},
+		{"what nobody exports", "export 2026-01-01 2026-01-02 shares", `"shares" cannot be exported, want payments, rewards or days`},
 		{"a hash that is none", "ignore 0xZZ", `ignore: "0xZZ" is no transaction hash`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

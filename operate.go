@@ -81,9 +81,6 @@ func operator() string {
 
 // rowsOf finds the miner of the command line, whatever the letters' case.
 func (a *app) rowsOf(ctx context.Context, db *storage.DB) ([]string, error) {
-	if _, err := util.ParseLogin(a.args[0]); err != nil {
-		return nil, err
-	}
 	logins, _, err := db.Logins(ctx)
 	if err != nil {
 		return nil, err

@@ -252,7 +252,6 @@ func TestPaymentsAreExported(t *testing.T) {
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	d.says(exitError, `yesterday\" is no day`, "export", "yesterday", "2026-02-01")
 }
 
 func TestTheDoctorNamesWhatIsWrongAndTheFix(t *testing.T) {

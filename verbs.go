@@ -47,8 +47,11 @@ type verb struct {
 	takes      string // the options, beside --reason, which all verbs take that change something
 }
 
-// hashArg is a transaction's hash.
-const hashArg = "HASH"
+// Arguments that are looked at before anything is opened.
+const (
+	hashArg  = "HASH" // of a transaction
+	loginArg = "LOGIN"
+)
 
 var verbs map[string]verb
 
@@ -64,12 +67,12 @@ func init() {
 		"run":     {"", "one payout session, then exit with a telling status", runOnce, "json"},
 		"plan":    {"", "what a session would pay and what blocks whom; writes nothing", plan, "json"},
 		"status":  {"", "lock, session, payments in flight, totals; writes nothing", showStatus, "json"},
-		"explain": {"LOGIN", "why and when a miner is paid, from shares to payments; writes nothing", explain, "json"},
+		"explain": {loginArg, "why and when a miner is paid, from shares to payments; writes nothing", explain, "json"},
 		"audit":   {"", "hold Redis, journal and chain against each other and name every row that is wrong; writes down its result only", audit, "json full"},
 		"export":  {"FROM TO [WHAT]", "payments, rewards or days, from one day to before another (2026-01-31), as CSV", export, "json"},
 		"notify":  {"", "send every hook a test message and say which took it", testHooks, "json"},
-		"hold":    {"LOGIN", "do not pay a miner until release", hold, "json reason"},
-		"release": {"LOGIN", "pay a miner again", release, "json reason"},
+		"hold":    {loginArg, "do not pay a miner until release", hold, "json reason"},
+		"release": {loginArg, "pay a miner again", release, "json reason"},
 		"pause":   {"", "pay nobody until resume; what is in flight goes on", pause, "json reason"},
 		"resume":  {"", "pay again", resume, "json reason"},
 		"resolve": {"", "the maintenance run of RESOLVE_PAYOUT=1, then exit", resolve, "json reason yes"},
@@ -78,7 +81,7 @@ func init() {
 		"record":  {hashArg, "book a payment that was made by hand, after a look at the chain", record, "json reason"},
 		"ignore":  {hashArg, "say that a transaction of the pool's account was no payout", ignore, "json reason yes"},
 		"forget":  {"PAYMENT", "credit a payment back that was made by hand and can never be mined", forget, "json reason yes"},
-		"accept":  {"LOGIN", "say that what a miner has beyond what blocks brought him is meant, so that the audit is clean", accept, "json reason yes"},
+		"accept":  {loginArg, "say that what a miner has beyond what blocks brought him is meant, so that the audit is clean", accept, "json reason yes"},
 	}
 }
 
@@ -160,15 +163,28 @@ func parseArgs(args []string) (line, error) {
 	if len(l.args) < least || len(l.args) > len(want) {
 		return line{}, fmt.Errorf("%s takes %s, got %d", l.verb, argumentsOf(want), len(l.args))
 	}
-	for i, arg := range l.args {
-		if want[i] != hashArg {
-			continue
-		}
-		if _, err := parseHash(arg); err != nil {
-			return line{}, fmt.Errorf("%s: %w", l.verb, err)
-		}
+	if err := checkArgs(l.verb, want, l.args); err != nil {
+		return line{}, fmt.Errorf("%s: %w", l.verb, err)
 	}
 	return l, nil
+}
+
+func checkArgs(verb string, want, args []string) (err error) {
+	if verb == "export" {
+		_, _, err = parseExport(args)
+	}
+	for i, arg := range args {
+		switch want[i] {
+		case hashArg:
+			_, err = parseHash(arg)
+		case loginArg:
+			_, err = util.ParseLogin(arg)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // take reads the options and returns what is left.
