@@ -119,6 +119,23 @@ func TestProgramsReadWhatVerbsSay(t *testing.T) {
 	}
 }
 
+// TestAKeyFileThatDoesNotServeIsStatus2, as everything wrong with the configuration.
+func TestAKeyFileThatDoesNotServeIsStatus2(t *testing.T) {
+	d := newDesk(t)
+	password := write(t, "secret")
+	damaged := write(t, `{"crypto": {}}`)
+	text, err := os.ReadFile(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.path = write(t, strings.Replace(string(text), `"requirePeers"`, fmt.Sprintf(`
+		"signer": {"type": "keystore", "passwordFile": %q,
+		"keystore": %q}, "requirePeers"`, password, damaged), 1))
+	for _, verb := range []string{"run", "plan", "explain " + somebody} {
+		d.says(exitUsage, d.path+":3: payouts.signer.keystore cannot sign: "+damaged+" is no keystore file", strings.Fields(verb)...)
+	}
+}
+
 func TestTheVerbNotifyTriesEveryHook(t *testing.T) {
 	d := newDesk(t)
 	d.says(exitUsage, "notify.enabled is false, want true", "notify")
