@@ -99,7 +99,7 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	defer done()
 	err = verbs[l.verb].run(ctx, a)
 	if l.json && err != nil && !errors.Is(err, errPartly) {
-		_ = a.print(errorOf(cmp.Or(src.Locate(err), err))) // the exit status says it as well
+		_ = a.print(errorOf(located(src, err))) // the exit status says it as well
 	}
 	return status(ctx, log, src, err)
 }
@@ -157,6 +157,15 @@ func (b *activities) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return strings.Join(b.list, ", ")
+}
+
+// located says where the configuration is at fault, if it is.
+func located(src *util.Source, err error) error {
+	var key *util.KeyError
+	if errors.As(err, &key) {
+		return cmp.Or(src.Locate(err), err)
+	}
+	return err
 }
 
 // status turns what a verb returned into an exit status, and says it once.

@@ -136,6 +136,26 @@ func TestAKeyFileThatDoesNotServeIsStatus2(t *testing.T) {
 	}
 }
 
+// The error of a verb that printed for programs began with the name of the configuration,
+// whatever was wrong.
+func TestErrorsForProgramsNameTheFileOnlyWhenItIsAtFault(t *testing.T) {
+	d := newDesk(t)
+	said := func(args ...string) string {
+		t.Helper()
+		var v errorView
+		if _, text := say(t, append([]string{d.path, "--json"}, args...)...); json.NewDecoder(strings.NewReader(text)).Decode(&v) != nil {
+			t.Errorf("%v says %q", args, text)
+		}
+		return v.Error
+	}
+	if got, want := said("hold", "0x2222222222222222222222222222222222222222"), "there is no miner 0x2222222222222222222222222222222222222222"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
+	if got, want := said("notify"), d.path+": notify.enabled is false, want true"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
+}
+
 func TestTheVerbNotifyTriesEveryHook(t *testing.T) {
 	d := newDesk(t)
 	d.says(exitUsage, "notify.enabled is false, want true", "notify")
