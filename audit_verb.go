@@ -27,7 +27,7 @@ func audit(ctx context.Context, a *app) error {
 		return err
 	}
 	if a.json {
-		if err := a.print(report); err != nil {
+		if err := a.print(auditOf(report)); err != nil {
 			return err
 		}
 	} else {

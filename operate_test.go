@@ -235,6 +235,9 @@ func TestABonusIsAccepted(t *testing.T) {
 func TestTheAuditTellsMonitoringWhatItSaw(t *testing.T) {
 	d := newDesk(t)
 	d.says(exitOK, "payouts have not begun", "audit")
+	if text := d.says(exitOK, `"totals":{"balance":2000000000,"pending":0,"paid":0,"immature":0},"findings":[],"notes":[`, "audit", "--json"); strings.Contains(text, "null") {
+		t.Error(text)
+	}
 	d.chain.Mine(130) // the default of confirmations is 120
 	d.pay()
 	d.says(exitOK, "looked at: redis, journal, chain\nthe books add up\n", "audit", "--full")

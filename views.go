@@ -108,6 +108,12 @@ func planOf(pl payouts.Plan) planView {
 	return v
 }
 
+// auditOf is the report with empty lists where there is nothing.
+func auditOf(r storage.Report) storage.Report {
+	r.Findings, r.Notes, r.Looked = append([]storage.Finding{}, r.Findings...), append([]string{}, r.Notes...), append([]string{}, r.Looked...)
+	return r
+}
+
 type statusView struct {
 	Lock        string            `json:"lock"` // empty when free
 	Halt        string            `json:"halt,omitempty"`

@@ -477,8 +477,11 @@ func (db *DB) Balances(ctx context.Context, each func(Miner)) ([]error, error) {
 
 // Miner is the money side of one miner's row.
 type Miner struct {
-	Login                            string
-	Balance, Pending, Paid, Immature util.Shannon
+	Login    string       `json:"login,omitempty"`
+	Balance  util.Shannon `json:"balance"`
+	Pending  util.Shannon `json:"pending"`
+	Paid     util.Shannon `json:"paid"`
+	Immature util.Shannon `json:"immature"`
 }
 
 func parseMiner(key, login string, cmd *redis.SliceCmd) (Miner, error) {
