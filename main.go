@@ -46,7 +46,7 @@ const (
 	exitError       = 1 // something failed; the log says what
 	exitUsage       = 2 // wrong command line or configuration
 	exitHalted      = 3 // payouts are halted; nothing was lost, the reason is said
-	exitPartly      = 4 // some who were due could not be paid, or the audit could not look at everything
+	exitPartly      = 4 // some who were due could not be paid, or not everything could be looked at
 	exitInterrupted = 5 // ended by a signal before the session was done
 )
 

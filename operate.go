@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/payouts"
+	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
 	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
@@ -264,9 +266,9 @@ func explain(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	pl, err := a.readPlan(ctx, db)
-	if err != nil {
-		return err
+	pl, silent := a.readPlan(ctx, db)
+	if silent != nil && !errors.Is(silent, rpc.ErrUnknown) {
+		return silent
 	}
 	var all []explained
 	for _, login := range rows {
@@ -274,19 +276,24 @@ func explain(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		e.judge(pl)
+		e.judge(pl, silent)
 		all = append(all, e)
 	}
 	if a.json {
-		return a.print(all)
-	}
-	for _, e := range all {
-		if err := e.print(a); err != nil {
-			return err
+		err = a.print(all)
+	} else {
+		for _, e := range all {
+			err = cmp.Or(err, e.print(a))
 		}
 	}
-	return nil
+	if err == nil && silent != nil {
+		err = errPartly
+	}
+	return err
 }
+
+// reasonNode is why explain does not know what the next session does.
+const reasonNode = "no_node"
 
 const lastPayments = 5
 
@@ -297,7 +304,8 @@ func (a *app) explain(ctx context.Context, db *storage.DB, login string) (explai
 	}
 	amount := func(field string) util.Shannon { return util.Shannon(book.Stats[field]) }
 	e := explained{Login: login, Immature: amount("immature"), Balance: amount("balance"), Pending: amount("pending"), Paid: amount("paid"),
-		Threshold: a.cfg.Payouts.Threshold, RoundShares: book.RoundShares, LastShare: book.Stats["lastShare"]}
+		Threshold: a.cfg.Payouts.Threshold, RoundShares: book.RoundShares, LastShare: book.Stats["lastShare"],
+		Open: []openPayment{}, Payments: []paid{}}
 	open, _, err := db.Inflight(ctx)
 	if err != nil {
 		return explained{}, err
@@ -322,9 +330,12 @@ func (a *app) explain(ctx context.Context, db *storage.DB, login string) (explai
 	return e, nil
 }
 
-// judge says what the next session does with the miner.
-func (e *explained) judge(pl payouts.Plan) {
-	e.Next = &pl.Next
+// judge says what the next session does with the miner. silent is why there is no
+// plan, or nil.
+func (e *explained) judge(pl payouts.Plan, silent error) {
+	if silent == nil {
+		e.Next = &pl.Next
+	}
 	var halted *payouts.Halt
 	blocked := slices.IndexFunc(pl.Blocked, func(s payouts.Skip) bool { return s.Login == e.Login })
 	switch pays := slices.ContainsFunc(pl.Pay, func(p payouts.Planned) bool { return p.Login == e.Login }); {
@@ -332,6 +343,8 @@ func (e *explained) judge(pl payouts.Plan) {
 		e.Reason, e.Why = pl.Blocked[blocked].Reason, pl.Blocked[blocked].Why
 	case e.Balance < e.Threshold:
 		e.Reason, e.Why = payouts.ReasonBelow, fmt.Sprintf("%s coins are missing to the threshold of %s", (e.Threshold-e.Balance).Coins(), e.Threshold.Coins())
+	case silent != nil:
+		e.Reason, e.Why = reasonNode, "the node did not answer, so that nobody knows what the next session does: "+silent.Error()
 	case errors.As(pl.Stopped, &halted):
 		e.Reason, e.Why = halted.Reason, pl.Stopped.Error()
 	case pays:
@@ -352,7 +365,9 @@ func (e *explained) print(a *app) error {
 	for _, p := range e.Payments {
 		fmt.Fprintf(w, "paid\t%s coins %s, transaction %s %s\n", p.Amount.Coins(), when(p.Time), p.Tx, p.State)
 	}
-	fmt.Fprintf(w, "next session\t%s\n", e.Next.Format(time.DateTime+" MST"))
+	if e.Next != nil {
+		fmt.Fprintf(w, "next session\t%s\n", e.Next.Format(time.DateTime+" MST"))
+	}
 	fmt.Fprintf(w, "then\t%s\n", strings.Trim(e.Reason+": "+e.Why, ": "))
 	return w.Flush()
 }

@@ -27,6 +27,7 @@ type desk struct {
 	t       *testing.T
 	redis   *storagetest.Server
 	chain   *rpctest.Chain
+	node    *rpctest.Node
 	path    string
 	journal string
 }
@@ -43,13 +44,13 @@ func newDesk(t *testing.T) *desk {
 	account := crypto.PubkeyToAddress(key.PublicKey)
 	d.chain.Fund(account, new(big.Int).Mul(big.NewInt(5), big.NewInt(1e18)))
 	d.chain.HandleCall(func([]byte) ([]byte, error) { return []byte{0}, nil }) // nobody is a contract
-	node := d.chain.Node(t)
-	node.Unlock(key)
+	d.node = d.chain.Node(t)
+	d.node.Unlock(key)
 	d.redis.Do(t, "HSET", "etc:miners:"+somebody, "balance", 2_000_000_000, "lastShare", 1_700_000_000)
 	d.redis.Do(t, "HSET", "etc:finances", "balance", 2_000_000_000)
 	d.journal = filepath.Join(t.TempDir(), "journal")
 	d.path = write(t, fmt.Sprintf(`{"coin": "etc", "redis": {"endpoint": %q}, "payouts": {"enabled": true, "address": %q, "daemon": %q, "requirePeers": 0, "journal": %q}}`,
-		d.redis.Addr(), account, node.URL, d.journal))
+		d.redis.Addr(), account, d.node.URL, d.journal))
 	return d
 }
 
@@ -91,6 +92,26 @@ func TestOperatorsSteerPayouts(t *testing.T) {
 	d.says(exitOK, "moving house", "status")
 	d.says(exitOK, "resume is written down", "resume")
 	d.says(exitOK, "the next session pays 2 coins", "explain", somebody)
+}
+
+func TestExplainSaysWhatItKnowsWithoutANode(t *testing.T) {
+	d := newDesk(t)
+	d.pay()
+	d.node.Fail("", 0, rpctest.Refuse)
+	text := d.says(exitPartly, "paid           2 coins\n", "explain", somebody)
+	if !strings.Contains(text, "then           below_threshold: 0.5 coins are missing") || !strings.Contains(text, "transaction 0x") || strings.Contains(text, "next session  ") {
+		t.Error(text)
+	}
+	d.redis.Do(t, "HINCRBY", "etc:miners:"+somebody, "balance", 700_000_000)
+	d.says(exitPartly, "then           no_node: the node did not answer", "explain", somebody)
+	status, text := say(t, d.path, "explain", somebody, "--json")
+	var all []explained
+	_, answer, _ := strings.Cut(text, "\n") // behind the log
+	if err := json.Unmarshal([]byte(answer), &all); err != nil || status != exitPartly || len(all) != 1 || all[0].Paid != 2_000_000_000 || all[0].Reason != reasonNode || all[0].Next != nil {
+		t.Errorf("status %d, %v:\n%s", status, err, text)
+	}
+	d.node.Heal()
+	d.says(exitOK, "next session  ", "explain", somebody)
 }
 
 func TestWhatCannotBeUndoneAsksFirst(t *testing.T) {

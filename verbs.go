@@ -113,8 +113,8 @@ The configuration is config.json when none is named. RESOLVE_PAYOUT=1 (or True)
 in the environment is the verb resolve.
 
 exit status: 0 done, 1 failed, 2 wrong command line or configuration, 3 payouts
-are halted, 4 some who were due could not be paid, or the audit could not look at
-everything, 5 interrupted
+are halted, 4 some who were due could not be paid, or audit or explain could not
+look at everything, 5 interrupted
 `)
 	return b.String()
 }
