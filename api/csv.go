@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -25,11 +26,17 @@ const (
 // table writes rows in pieces.
 type table struct {
 	*csv.Writer
-	control *http.ResponseController
+	control *http.ResponseController // nil where there must be but one piece
 }
+
+// errLarge is a table of more than one piece.
+var errLarge = errors.New("the table is large")
 
 // piece sends what was written so far and gives the client time for more.
 func (t *table) piece() error {
+	if t.control == nil {
+		return errLarge
+	}
 	t.Flush()
 	if err := t.Error(); err != nil {
 		return err
@@ -50,8 +57,7 @@ type attachment struct {
 
 func (a *attachment) begin() {
 	h := a.w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8")
-	h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s.csv"`, a.name))
+	h["Content-Type"], h["Content-Disposition"] = kindCSV, disposition(a.name)
 	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, notSniffed
 	a.w.WriteHeader(http.StatusOK)
 	a.begun = true
@@ -64,13 +70,52 @@ func (a *attachment) Write(b []byte) (int, error) {
 	return a.w.Write(b)
 }
 
-// onCSV serves a table of one miner, oldest rows first, without a limit: it is
-// read and written in pieces.
+var kindCSV = []string{"text/csv; charset=utf-8"}
+
+func disposition(name string) []string {
+	return []string{fmt.Sprintf(`attachment; filename="%s.csv"`, name)}
+}
+
+// large stands in the cache for a table that is not kept.
+var large = new(answer)
+
+// smallTable makes a table that is kept for as long as other answers about a miner.
+func (a *API) smallTable(ctx context.Context, login string, write func(context.Context, *table, string) error) (*answer, error) {
+	login, err := a.stored(ctx, login)
+	if errors.Is(err, storage.ErrNotFound) {
+		return notFound("no such miner"), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var body bytes.Buffer
+	switch err := write(ctx, &table{Writer: csv.NewWriter(&body)}, login); {
+	case errors.Is(err, errLarge):
+		return large, nil
+	case err != nil:
+		return nil, err
+	}
+	table := newAnswer(kindCSV, noStore, bytes.Clone(body.Bytes()))
+	table.tagged = false
+	return table, nil
+}
+
+// onCSV serves a table of one miner, oldest rows first, without a limit: one that is
+// not small is read and written in pieces.
 func (a *API) onCSV(name string, write func(context.Context, *table, string) error) func(http.ResponseWriter, *http.Request) int {
 	return func(w http.ResponseWriter, r *http.Request) int {
 		login, err := loginOf(r)
 		if err != nil {
 			return fail(w, http.StatusBadRequest, "%v", err)
+		}
+		small, err := a.cache.get(r.Context(), name+login, accountCycles, func(ctx context.Context, _ *snapshot) (*answer, error) {
+			return a.smallTable(ctx, login, write)
+		})
+		if err == nil && small != large {
+			if small.status == http.StatusOK {
+				w.Header()["Content-Disposition"] = disposition(name + "-" + login)
+			}
+			return small.serve(w, r)
 		}
 		leave, ok := a.tables.enter(r)
 		if !ok {
