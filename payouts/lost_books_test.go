@@ -288,6 +288,9 @@ func TestAStrayThatIsNoPayoutIsSaidOnce(t *testing.T) {
 		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
 	}
 	payer, stop := p.start()
+	if pl, err := payer.Plan(context.Background()); err != nil || !haltedFor(pl.Stopped, HaltUnaccounted) {
+		t.Errorf("the plan is stopped by %v, %v, want %s", pl.Stopped, err, HaltUnaccounted)
+	}
 	if err := payer.Ignore(context.Background(), hash); err != nil {
 		t.Error(err)
 	}

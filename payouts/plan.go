@@ -1,6 +1,7 @@
 package payouts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/big"
@@ -137,7 +138,10 @@ func (t *turn) wouldPay(ctx context.Context, pl *Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := t.mindStrays(ctx, due); err != nil {
+	switch err := t.mindStrays(ctx, due); {
+	case errors.As(err, &h):
+		pl.Stopped = cmp.Or(pl.Stopped, err)
+	case err != nil:
 		return err
 	}
 	pl.Problems = append(bad, t.bad...)
