@@ -117,6 +117,9 @@ func (t *turn) act(ctx context.Context) error {
 			if err = t.accountFor(ctx, &f.Stranger.Transaction, p); err == nil {
 				err = t.void(ctx, p, storage.NonceForeign(f.Stranger.Hash),
 					fmt.Sprintf("nonce %d was used by transaction %s, which is not ours", p.Nonce, f.Stranger.Hash), "")
+				if err == nil && t.put == nil {
+					err = t.remember(ctx, p.Nonce, &f.Stranger.Transaction)
+				}
 			} else if errors.As(err, &owed) {
 				err = nil // findForeign says it, when the others have had their turn
 			}

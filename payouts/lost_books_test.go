@@ -356,3 +356,32 @@ func haltedFor(err error, reason string) bool {
 	var h *Halt
 	return errors.As(err, &h) && h.Reason == reason
 }
+
+// A stray may be of an account that paid before this one, and the node may have lost it.
+func TestAStrayOfAnOldAccountIsSaidAsWell(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	hash := p.include(1, address(login(4)), coin)
+	p.chain.Mine(20)
+	p.mustSession()
+	key := keyOf(t, "second account")
+	p.key, p.account, p.journal = key, crypto.PubkeyToAddress(key.PublicKey), p.journal+".b"
+	p.cfg.Address = p.account.Hex()
+	p.chain.Fund(p.account, coinsToWei(100))
+	p.chain.Mine(20)
+	p.node.Unlock(key)
+	p.credit(login(4), coin)
+	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
+		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
+	}
+	payer, stop := p.start()
+	if err := payer.Ignore(context.Background(), hash); err != nil {
+		t.Error(err)
+	}
+	stop()
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(4), coin+coin)
+}

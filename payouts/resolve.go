@@ -565,6 +565,17 @@ func (t *turn) deepAndGood(ctx context.Context, tx rpc.Transaction) error {
 // Ignore writes down that a transaction of the account was no payout.
 func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
 	return p.hold(ctx, func(t *turn) error {
+		strays, err := t.ledger.Strays(ctx)
+		if err != nil {
+			return err
+		}
+		if _, is := strays[tx]; is { // whoever made it, and whether the node shows it or not
+			if err := t.lease.Ignore(ctx, tx); err != nil {
+				return err
+			}
+			t.log.Info("the transaction is no payout", "tx", tx)
+			return nil
+		}
 		found, err := t.ownTransaction(ctx, tx)
 		if err != nil {
 			return err
@@ -573,12 +584,12 @@ func (p *Payer) Ignore(ctx context.Context, tx common.Hash) error {
 		if err != nil {
 			return err
 		}
-		if b := bound[found.Nonce]; b != "" && !strings.Contains(b, ":") {
-			err = t.lease.Ignore(ctx, tx)
-		} else {
-			err = t.lease.Foreign(ctx, t.account, found.Nonce, tx, "", nil)
+		if b := bound[found.Nonce]; b == "" || strings.Contains(b, ":") {
+			if err := t.lease.Foreign(ctx, t.account, found.Nonce, tx, "", nil); err != nil {
+				return err
+			}
 		}
-		if err != nil {
+		if err := t.lease.Ignore(ctx, tx); err != nil {
 			return err
 		}
 		t.log.Info("the transaction is no payout", "nonce", found.Nonce, "tx", tx)
@@ -594,7 +605,13 @@ func (t *turn) ownTransaction(ctx context.Context, tx common.Hash) (rpc.Transact
 		return rpc.Transaction{}, fmt.Errorf("look up transaction %s: %w", tx, err)
 	}
 	if found.From != t.account {
-		return rpc.Transaction{}, fmt.Errorf("transaction %s was made by %s, not by %s", tx, found.From, t.account)
+		strays, err := t.ledger.Strays(ctx)
+		if err != nil {
+			return rpc.Transaction{}, err
+		}
+		if _, is := strays[tx]; !is { // else it is of an account that paid before this one
+			return rpc.Transaction{}, fmt.Errorf("transaction %s was made by %s, not by %s", tx, found.From, t.account)
+		}
 	}
 	if found.BlockNumber == nil {
 		return rpc.Transaction{}, fmt.Errorf("transaction %s is not in a block yet", tx)
@@ -607,7 +624,7 @@ func (t *turn) ownTransaction(ctx context.Context, tx common.Hash) (rpc.Transact
 		return rpc.Transaction{}, err
 	}
 	for _, p := range open {
-		if p.Kind == storage.ToMiner && p.Nonce == found.Nonce && p.To == addressOf(found.To) && p.Value.Cmp(found.Value) == 0 {
+		if p.Kind == storage.ToMiner && p.Account == found.From && p.Nonce == found.Nonce && p.To == addressOf(found.To) && p.Value.Cmp(found.Value) == 0 {
 			return rpc.Transaction{}, fmt.Errorf("transaction %s makes payment %s, at its own nonce: start payouts, which take it for theirs", tx, p.ID)
 		}
 	}

@@ -190,6 +190,15 @@ func mover(tx *rpc.Transaction) *common.Address {
 	return tx.To
 }
 
+// remember writes down whom a transaction that took a payment's nonce moved something
+// to.
+func (t *turn) remember(ctx context.Context, nonce uint64, tx *rpc.Transaction) error {
+	if owner, err := t.ledger.PaymentByHash(ctx, tx.Hash); err != nil || owner != "" {
+		return err
+	}
+	return t.lease.Foreign(ctx, t.account, nonce, tx.Hash, "", mover(tx))
+}
+
 // mindStrays looks once more at transactions that were nobody's when they were written
 // down, now that their recipients are due: a Redis that went back may have forgotten a
 // miner together with his payment, and the unlocker credits his reward again.
@@ -206,20 +215,51 @@ func (t *turn) mindStrays(ctx context.Context, due []storage.Account) error {
 		if !common.IsHexAddress(a.Login) {
 			continue
 		}
-		for _, hash := range suspects[common.HexToAddress(a.Login)] {
-			tx, err := t.chain.TransactionByHash(ctx, hash)
-			if errors.Is(err, rpc.ErrNotFound) || err == nil && tx.BlockNumber == nil { // a reorg took it away
+		hashes := suspects[common.HexToAddress(a.Login)]
+		if len(hashes) == 0 {
+			continue
+		}
+		history, err := t.ledger.History(ctx, a.Login, 0)
+		if err != nil {
+			return err
+		}
+		for _, hash := range hashes {
+			if slices.ContainsFunc(history, func(r storage.Paid) bool { return r.Hash == hash }) {
 				continue
 			}
-			if err != nil {
-				return fmt.Errorf("look up transaction %s: %w", hash, err)
-			}
-			if err := t.accountFor(ctx, &tx, nil); err != nil {
+			if err := t.mindStray(ctx, a, hash); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// mindStray halts for one that is in no book. One that the node does not show, or has
+// in its pool, may be mined yet, as long as the ledger has it at its nonce.
+func (t *turn) mindStray(ctx context.Context, a storage.Account, hash common.Hash) error {
+	owner, err := t.ledger.PaymentByHash(ctx, hash)
+	if err != nil || owner == storage.Ignored || owner == storage.Recorded {
+		return err
+	}
+	tx, err := t.chain.TransactionByHash(ctx, hash)
+	if err == nil && tx.BlockNumber != nil {
+		return t.accountFor(ctx, &tx, nil)
+	}
+	if err != nil && !errors.Is(err, rpc.ErrNotFound) {
+		return fmt.Errorf("look up transaction %s: %w", hash, err)
+	}
+	bound, err := t.ledger.NoncesFrom(ctx, t.account, t.meta.FirstNonce, t.meta.NextNonce)
+	if err != nil {
+		return err
+	}
+	for _, b := range bound {
+		if b == "foreign:"+hash.Hex() {
+			return halt(HaltUnaccounted, "unaccounted transaction %s sent something to miner %s, and is in no book; the node does not show it in a block now; "+
+				"if it is gone for good, or was no payout: open-ethereum-pool payouts.json ignore %s", hash, a.Login, hash)
+		}
+	}
+	return nil // another one has its nonce
 }
 
 // keepTyped writes a payment that somebody made by hand, and typed into the history

@@ -214,17 +214,13 @@ func (t *turn) firstUse(ctx context.Context, meta storage.Meta) error {
 // made: a Redis that went back to before the change of accounts has forgotten payments
 // which only the old account's journal knows.
 func (t *turn) leftBehind(ctx context.Context, meta storage.Meta) error {
-	head, err := t.chain.Head(ctx)
+	used, err := t.chain.PendingNonce(ctx, meta.Account) // what waits in the node's pool counts
 	if err != nil {
-		return fmt.Errorf("read the head of the chain: %w", err)
-	}
-	used, err := t.chain.NonceAt(ctx, meta.Account, head.Number)
-	if err != nil {
-		return fmt.Errorf("read the nonce of account %s: %w", meta.Account, err)
+		return fmt.Errorf("read the pending nonce of account %s: %w", meta.Account, err)
 	}
 	if used > meta.NextNonce {
 		return halt(HaltChain, "account %s, which paid before %s, has used %d nonces, and the ledger knows of %d: redis may have forgotten payments of it; "+
-			"start once with payouts.address and payouts.journal as they were for that account, then change them again", meta.Account, t.account, used, meta.NextNonce)
+			"run once with RESOLVE_PAYOUT=1 and with payouts.address and payouts.journal as they were for that account, then change them again", meta.Account, t.account, used, meta.NextNonce)
 	}
 	return nil
 }

@@ -182,6 +182,9 @@ func (b *Block) takeTransactions(m *members) {
 	var of members
 	for i, raw := range list {
 		tx, err := parseTransaction(&of, raw)
+		if err == nil && (tx.BlockHash == nil || *tx.BlockHash != b.Hash || *tx.BlockNumber != b.Number) {
+			err = field("blockHash", errors.New("another block's, or none"))
+		}
 		if err != nil {
 			// Not wrapped: null in the list is a wrong shape, not an absence.
 			m.fail("transactions", fmt.Errorf("transaction %d: %s", i, err.Error()))

@@ -667,7 +667,7 @@ func (l *lease) Foreign(_ context.Context, account common.Address, nonce uint64,
 		}
 		b.bind(account, nonce, value)
 		b.suspect(tx, to)
-		if next == nonce {
+		if is == "" && next == nonce {
 			b.meta["nextNonce"] = strconv.FormatUint(next+1, 10)
 		}
 		return ok, nil

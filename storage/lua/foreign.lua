@@ -15,5 +15,5 @@ end
 if bound == '' and tonumber(ARGV[3]) > tonumber(next) then return refuse('CONFLICT', 'nonce ' .. ARGV[3] .. ' is beyond the next one') end
 redis.call('HSET', KEYS[3], ARGV[3], value)
 if ARGV[6] == '' then redis.call('HDEL', KEYS[4], ARGV[4]) else redis.call('HSET', KEYS[4], ARGV[4], ARGV[6]) end
-if next == ARGV[3] then redis.call('HSET', KEYS[2], 'nextNonce', string.format('%d', tonumber(next) + 1)) end
+if bound == '' and next == ARGV[3] then redis.call('HSET', KEYS[2], 'nextNonce', string.format('%d', tonumber(next) + 1)) end
 return done()
