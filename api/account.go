@@ -48,10 +48,6 @@ type cached struct {
 // nobody waits for a new one: who asks gets the old one, and lets it be made.
 const accountCycles = 4
 
-// rewardsShown is how many of a miner's newest rewards his account's answer has at most;
-// the hash of each is half of what an answer takes in memory. /rewards has the others.
-const rewardsShown = 30
-
 const (
 	cacheBytes   = 64 << 20
 	cacheEntries = 1 << 20
@@ -257,7 +253,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 	}
 	a.c.workersOf(&v, login, book.Workers)
 	all, complete := a.c.rewards.of(login)
-	v.Rewards = all[:min(int64(len(all)), a.cfg.Blocks, rewardsShown)]
+	v.Rewards = all[:min(int64(len(all)), a.cfg.Blocks)]
 	v.Earnings = earnings(all, s.now, complete, daysShown)
 	v.Payout = payoutOf(s, login, book, all)
 	if s.pool.Payouts.State == payoutsRunning {
