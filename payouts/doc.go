@@ -24,7 +24,8 @@
 //   - replay.go  putting back what Redis forgot
 //   - signers.go who signs: the node, a keystore file, an external signer
 //   - fees.go    prices, gas, and which recipients are contracts
-//   - resolve.go RESOLVE_PAYOUT=1, rows of older pools, payments made by hand
+//   - resolve.go RESOLVE_PAYOUT=1, payments made by hand
+//   - oldrows.go pending rows of older pools
 //   - plan.go    what a session would pay, and what blocks whom
 //   - audit.go   Auditor: Redis, journal (audit_journal.go) and chain (audit_chain.go)
 //     held against each other, beside whoever pays
