@@ -16,7 +16,7 @@ import (
 const (
 	demoMiners = 8 // addresses
 	demoRigs   = 12
-	demoRest   = 1200 * time.Millisecond // between a rig's tries of a few nonces
+	demoRest   = 700 * time.Millisecond // between a rig's tries of a few nonces
 )
 
 // rigs are the miners of the demo: CPU miners of several addresses, in all
