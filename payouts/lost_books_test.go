@@ -200,11 +200,7 @@ func TestAnOldRowIsNotCreditedBackWhileItsMinerGotSomethingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.chain.Mine(30)
-	payer, stop := p.start()
-	if err := payer.Resolve(context.Background()); err != nil {
-		t.Error(err)
-	}
-	stop()
+	p.resolve()
 	p.wantBooks(login(1), 0, coin, 0)
 	if _, err := p.session(); !haltedFor(err, HaltOldRows) || !strings.Contains(err.Error(), "0.999999999 to him") {
 		t.Errorf("session: %v, want it halted for what he got", err)
@@ -228,11 +224,7 @@ func TestAnOldTransactionThatIsMinedMeanwhileIsSeen(t *testing.T) {
 		parts.Chain = &meanwhile{Chain: parts.Chain, pool: func() { p.chain.Mine(1) }}
 		return parts
 	}
-	payer, stop := p.start()
-	if err := payer.Resolve(context.Background()); err != nil {
-		t.Error(err)
-	}
-	stop()
+	p.resolve()
 	p.wrap = nil
 	p.wantBooks(login(1), 0, coin, 0) // in a block, and not deep yet
 	p.chain.Mine(20)
@@ -309,11 +301,7 @@ func TestAnOldPoolsClockMayBeAhead(t *testing.T) {
 	p.redis.Do(t, "ZADD", "eth:payments:pending", 1_800_000_000+6*13+7200, login(1)+":1000000000")
 	p.include(0, address(login(1)), coin)
 	p.chain.Mine(800) // nearly three hours later
-	payer, stop := p.start()
-	if err := payer.Resolve(context.Background()); err != nil {
-		t.Error(err)
-	}
-	stop()
+	p.resolve()
 	p.mustSession()
 	p.settle()
 	p.wantReceived(login(1), coin)
@@ -376,6 +364,76 @@ func TestAStrayOfAnOldAccountIsSaidAsWell(t *testing.T) {
 	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
 		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
 	}
+	payer, stop := p.start()
+	if err := payer.Ignore(context.Background(), hash); err != nil {
+		t.Error(err)
+	}
+	stop()
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(4), coin+coin)
+}
+
+// A transaction that took a payment's nonce is a stray as any other.
+func TestAStrayThatTookAPaymentsNonceIsRemembered(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	raw := p.transfer(1, address(login(4)), coin.Wei(), big.NewInt(20e9)) // which Redis and journal forgot
+	p.credit(login(2), coin+coin)
+	mine := p.clock.onSleep
+	p.clock.onSleep = func() {
+		if raw != nil {
+			if _, err := p.chain.Include(raw); err != nil {
+				t.Error(err)
+			}
+			raw = nil
+		}
+		mine()
+	}
+	if _, err := p.session(); err != nil {
+		t.Error(err)
+	}
+	p.settle()
+	p.chain.Mine(10)
+	p.settle()
+	p.mustSession()
+	p.settle()
+	p.wantReceived(login(2), coin+coin)
+	p.credit(login(4), coin) // the unlocker credits what was forgotten
+	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
+		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
+	}
+	p.settle()
+	p.wantReceived(login(4), coin)
+}
+
+// forgetful is a node without an index of old transactions.
+type forgetful struct{ Chain }
+
+func (forgetful) TransactionByHash(context.Context, common.Hash) (rpc.Transaction, error) {
+	return rpc.Transaction{}, rpc.ErrNotFound
+}
+
+func TestAStrayThatTheNodeDoesNotShowIsNotGone(t *testing.T) {
+	p := newPool(t)
+	p.credit(login(1), coin)
+	p.mustSession()
+	p.settle()
+	hash := p.include(1, address(login(4)), coin)
+	p.chain.Mine(20)
+	p.mustSession()
+	p.credit(login(4), coin)
+	p.wrap = func(parts Parts) Parts {
+		parts.Chain = forgetful{parts.Chain}
+		return parts
+	}
+	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
+		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
+	}
+	p.settle()
+	p.wantReceived(login(4), coin)
 	payer, stop := p.start()
 	if err := payer.Ignore(context.Background(), hash); err != nil {
 		t.Error(err)
