@@ -943,11 +943,24 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestAShareThatWaitsAtTheEndIsNotCalledCounted(t *testing.T) {
-	// A share that waits when the process ends is answered "send it again".
+	// It is unknown whether it counts, whoever ends first: its miner or the proxy.
 	p := newPool(t, 1).start()
+	p.redis.Kill()
 	ctx, cancel := context.WithCancel(t.Context())
+	left, ended := make(chan error), make(chan error)
+	count := func(ctx context.Context, verdict chan<- error) {
+		_, err := p.counter.count(ctx, storage.Share{})
+		verdict <- err
+	}
+	go count(context.WithoutCancel(ctx), ended)
+	p.until("a share waits for redis", func() bool { return strings.Contains(p.logs.String(), "shares wait for redis") })
+	go count(ctx, left)
 	cancel()
-	if _, err := p.counter.count(ctx, storage.Share{}); !errors.Is(err, errNotCounted) {
-		t.Errorf("error %v", err)
+	if err := <-left; !errors.Is(err, errNotCounted) {
+		t.Errorf("a miner who left: error %v", err)
+	}
+	p.stop()
+	if err := <-ended; !errors.Is(err, errNotCounted) {
+		t.Errorf("the proxy ended: error %v", err)
 	}
 }
