@@ -253,7 +253,7 @@ func (a *API) account(ctx context.Context, s *snapshot, login string) (*answer, 
 	}
 	a.c.workersOf(&v, login, book.Workers)
 	all, complete := a.c.rewards.of(login)
-	v.Rewards = all[:min(int64(len(all)), a.cfg.Blocks)]
+	v.Rewards, v.RewardsTotal = all[:min(len(all), rewardsShown)], len(all)
 	v.Earnings = earnings(all, s.now, complete, daysShown)
 	v.Payout = payoutOf(s, login, book, all)
 	if s.pool.Payouts.State == payoutsRunning {

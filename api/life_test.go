@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -419,5 +420,30 @@ func TestRewardsAreReadOnceAndFollowTheBlocks(t *testing.T) {
 	p.ok(r.sync(ctx, p.db, nil, p.api.c.matured, true, 100))
 	if list, complete := r.of(alice); len(list) != 3 || complete != p.api.c.matured[len(p.api.c.matured)-1].Time+1 {
 		t.Errorf("rewards %+v, complete from %d", list, complete)
+	}
+}
+
+func TestAnAccountHasItsNewestRewardsAndPagesOfAll(t *testing.T) {
+	p := newPool(t)
+	const blocks = rewardsShown + 5
+	for i := range uint64(blocks) {
+		p.block(1000+i, 0, int64(10_000-i), 1000, i+2 < blocks) // the last two are immature
+	}
+	p.cycle()
+	var a accountView
+	p.ok(json.Unmarshal(p.get("/api/accounts/"+alice).Body.Bytes(), &a))
+	var rest accountRewardsView
+	p.ok(json.Unmarshal(p.get(fmt.Sprintf("/api/accounts/%s/rewards?offset=%d", alice, rewardsShown)).Body.Bytes(), &rest))
+	if len(a.Rewards) != rewardsShown || a.RewardsTotal != blocks || rest.RewardsTotal != blocks {
+		t.Errorf("%d of %d rewards, and pages of %d", len(a.Rewards), a.RewardsTotal, rest.RewardsTotal)
+	}
+	all := slices.Concat(a.Rewards, rest.Rewards)
+	for i, r := range all {
+		if want := uint64(1000 + blocks - 1 - i); r.Height != want || r.Immature != (i < 2) {
+			t.Errorf("reward %d is of block %d, want %d", i, r.Height, want)
+		}
+	}
+	if len(all) != blocks {
+		t.Errorf("%d rewards in all", len(all))
 	}
 }

@@ -19,6 +19,8 @@ const (
 	// rewardBudget is how many entries one cycle may read, apart from the first.
 	rewardBudget      = 20_000
 	rewardBudgetFirst = 200_000
+	// rewardsShown are in an account's answer: as many as its page shows at first.
+	rewardsShown = 15
 )
 
 // rewards remembers what the newest blocks brought to whom. The cycle writes,

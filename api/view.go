@@ -218,12 +218,14 @@ type accountView struct {
 	PageSize        int64                 `json:"pageSize"`
 	Charts          []minerPoint          `json:"charts"`
 
-	Login    string        `json:"login"`   // as stored
-	Now      int64         `json:"now"`     // milliseconds
-	Pending  []paymentView `json:"pending"` // debited, not yet taken by a node
-	Payout   accountPayout `json:"payout"`
-	Rewards  []rewardView  `json:"rewards"`  // of the newest blocks, immature ones first
-	Earnings []dayView     `json:"earnings"` // rewards per day, newest first; Payments counts blocks
+	Login   string        `json:"login"`   // as stored
+	Now     int64         `json:"now"`     // milliseconds
+	Pending []paymentView `json:"pending"` // debited, not yet taken by a node
+	Payout  accountPayout `json:"payout"`
+	Rewards []rewardView  `json:"rewards"` // the newest 15, immature ones first; /api/accounts/LOGIN/rewards has the others
+	// RewardsTotal is how many there are of the blocks that the API remembers.
+	RewardsTotal int       `json:"rewardsTotal"`
+	Earnings     []dayView `json:"earnings"` // rewards per day, newest first; Payments counts blocks
 }
 
 type minerPoint struct {

@@ -23,6 +23,22 @@ const (
 
 var account = common.HexToAddress("0x1000000000000000000000000000000000000001")
 
+// block is found by the pool so many seconds ago. It has two miners and the pool's fee.
+func (p *pool) block(height, uncle uint64, age int64, shares int64, mature bool) {
+	p.t.Helper()
+	k, now := p.db.Keys, p.now.Unix()
+	c := storage.Candidate{Height: height, Nonce: fmt.Sprintf("0x%016x", height), HeaderHash: hash(int(height)), MixHash: hash(2), Time: now - age, Difficulty: 1_000_000, Shares: shares}
+	p.do("ZADD", k.Candidates(), c.Height, c.Row())
+	p.do("HSET", k.Round(c.Height, c.Nonce), alice, shares*3/4, bob, shares/4)
+	b := c.Block()
+	b.Orphan, b.UncleHeight, b.Hash, b.RewardWei = false, uncle, hash(int(height)), util.Shannon(400_000_001).Wei()
+	s := storage.Split{RewardWei: b.RewardWei, Credits: map[string]util.Shannon{alice: 297_000_000, bob: 99_000_000}, Miners: 396_000_000, Fee: 4_000_000, DustWei: util.Shannon(1).Wei()}
+	p.ok(p.db.Immature(ctx, c, b, s))
+	if mature {
+		p.ok(p.db.Mature(ctx, b, now-age+3600))
+	}
+}
+
 // world is a pool that has everything: books of the existing pools, a ledger with
 // payments in every state, blocks of every kind. The time is 1,700,000,000.
 func world(p *pool) {
@@ -32,22 +48,10 @@ func world(p *pool) {
 	p.ok(p.db.ReportNode(ctx, storage.NodeState{Name: "eu:1", Height: 20_000, Difficulty: 1_300_000, LastBeat: now - 2}),
 		p.db.ReportNode(ctx, storage.NodeState{Name: "us", Height: 19_999, Difficulty: 1_290_000, LastBeat: now - 3}))
 
-	// Blocks. Each has two miners and the pool's fee.
-	block := func(height, uncle uint64, age int64, shares int64, mature bool) {
-		c := storage.Candidate{Height: height, Nonce: fmt.Sprintf("0x%016x", height), HeaderHash: hash(int(height)), MixHash: hash(2), Time: now - age, Difficulty: 1_000_000, Shares: shares}
-		p.do("ZADD", k.Candidates(), c.Height, c.Row())
-		p.do("HSET", k.Round(c.Height, c.Nonce), alice, shares*3/4, bob, shares/4)
-		b := c.Block()
-		b.Orphan, b.UncleHeight, b.Hash, b.RewardWei = false, uncle, hash(int(height)), util.Shannon(400_000_001).Wei()
-		s := storage.Split{RewardWei: b.RewardWei, Credits: map[string]util.Shannon{alice: 297_000_000, bob: 99_000_000}, Miners: 396_000_000, Fee: 4_000_000, DustWei: util.Shannon(1).Wei()}
-		p.ok(p.db.Immature(ctx, c, b, s))
-		if mature {
-			p.ok(p.db.Mature(ctx, b, now-age+3600))
-		}
-	}
-	block(15_000, 0, 90_000, 500_000, true)
-	block(15_100, 15_099, 80_000, 1_500_000, true)
-	block(19_950, 0, 700, 900_000, false)
+	// Blocks.
+	p.block(15_000, 0, 90_000, 500_000, true)
+	p.block(15_100, 15_099, 80_000, 1_500_000, true)
+	p.block(19_950, 0, 700, 900_000, false)
 	lost := storage.Candidate{Height: 15_200, Nonce: "0x00000000000000ff", HeaderHash: hash(1), MixHash: hash(2), Time: now - 70_000, Difficulty: 1_000_000, Shares: 2_000_000}
 	p.do("ZADD", k.Candidates(), lost.Height, lost.Row())
 	p.ok(p.db.Immature(ctx, lost, lost.Block(), storage.Split{}), p.db.Orphan(ctx, lost.Block()))

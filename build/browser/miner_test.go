@@ -90,6 +90,13 @@ func TestMinerSeesHisMoney(t *testing.T) {
 		t.Error("the page was loaded again on the way")
 	}
 
+	const rewards = `[...document.querySelectorAll('section')].find((s) => s.querySelector('caption')?.textContent === 'Rewards')`
+	tab.until("there are more rewards than a page has", rewards+`.querySelector('.pager a[rel=next][href]')`)
+	const oldest = rewards + `.querySelector('tbody tr:last-child').cells[0].innerText.replace(/\D/g, '') | 0`
+	last := eval[int](tab, oldest)
+	eval[bool](tab, `(`+rewards+`.querySelector('.pager a[rel=next]').click(), true)`)
+	tab.until("the older ones are on the second page", fmt.Sprintf(`location.hash.endsWith('?rewards=2') && %s?.querySelector('tbody') && %s.querySelector('.pager').innerText.includes('16–') && (%s) < %d`, rewards, rewards, oldest, last))
+
 	for _, table := range []string{"payments", "rewards"} {
 		tab.untilGo("the CSV of "+table+" has the rows of the API", func() bool {
 			return slices.Equal(tab.download(table), demo.table(t, table))

@@ -286,7 +286,6 @@ export const texts = {
     rewards: 'Rewards',
     rewardsNote: 'Your part of the newest blocks. The CSV file has all of them.',
     noRewards: 'No reward yet: they come with the pool’s next block.',
-    newest: (rows: string) => `Show the newest ${rows}`,
     share: 'Your share',
     kind: 'Kind',
     immatureReward: 'immature',

@@ -173,7 +173,8 @@ export interface Account {
     thresholdAt: number
     due?: boolean // while a session runs: it is going to pay what is on the balance
   }
-  rewards: Reward[]
+  rewards: Reward[] // the newest
+  rewardsTotal: number
   earnings: Day[]
 }
 
@@ -181,6 +182,12 @@ export interface Account {
 export interface AccountPayments {
   payments: Payment[]
   paymentsTotal: number
+}
+
+/** AccountRewards is a page of one account's rewards. */
+export interface AccountRewards {
+  rewards: Reward[]
+  rewardsTotal: number
 }
 
 export interface MinerPoint {

@@ -18,7 +18,7 @@ import { link } from '../router'
 import type { Place } from '../router'
 import { useSettings } from '../settings'
 import { texts } from '../texts'
-import type { Account, AccountCharts, AccountPayments, MinerPoint, Pool, Worker } from '../types'
+import type { Account, AccountCharts, AccountPayments, AccountRewards, MinerPoint, Pool, Reward, Worker } from '../types'
 
 export function AccountPage({ at, pool }: { at: Place; pool: Answer<Pool> }) {
   const typed = at.path[1] ?? ''
@@ -78,7 +78,7 @@ function Everything({ a, address, at, pool }: { a: Account; address: string; at:
       <Panel title={texts.dashboard.charts}><Chart name={texts.chart.hashrate} points={points} show={hashrate} zero tall /></Panel>
       <Workers of={a.workers} address={address} now={Math.floor(a.now / 1000)} />
       <Payments a={a} address={address} at={at} csv={csv('payments')} />
-      <Rewards a={a} csv={csv('rewards')} />
+      <Rewards a={a} address={address} at={at} csv={csv('rewards')} />
       <Panel title={t.earnings}>
         <DayTable rows={a.earnings} caption={t.earnings} empty={t.noEarnings} count={t.blocks} day={t.day} />
       </Panel>
@@ -177,31 +177,38 @@ function CSV({ href, label }: { href: string; label: string }) {
   return <a class="button quiet" href={href} download aria-label={label} title={label}>{texts.account.csv}</a>
 }
 
-const firstRewards = 15
-
-function Rewards({ a, csv }: { a: Account; csv: string }) {
+function Rewards({ a, address, at, csv }: { a: Account; address: string; at: Place; csv: string }) {
   const t = texts.account
-  const b = texts.blocks
-  const { symbol } = useSettings()
+  const size = Math.max(1, a.rewards.length)
+  const page = pageOf(at.query, 'rewards')
+  const other = useApi<AccountRewards>(page > 1 ? `/api/accounts/${address}/rewards?limit=${size}&offset=${(page - 1) * size}` : null)
   return (
     <Panel title={t.rewards} note={a.rewards.length > 0 && t.rewardsNote} aside={<CSV href={csv} label={t.csvRewards} />}>
-      <Table
-        caption={t.rewards}
-        rows={a.rewards}
-        first={firstRewards}
-        all={t.newest}
-        id={(r) => r.hash + r.height}
-        empty={t.noRewards}
-        columns={[
-          { name: b.height, of: (r) => <Found of={r} /> },
-          { name: b.found, of: (r) => <Time at={r.timestamp} /> },
-          { name: t.kind, of: (r) => <><Badge kind={r.kind === 'uncle' ? 'info' : 'plain'}>{b.kinds[r.kind] ?? r.kind}</Badge>{r.immature && <> <Badge kind="warn">{t.immatureReward}</Badge></>}</> },
-          { name: b.effort, of: (r) => percent(r.luck, 0), number: true },
-          { name: t.share, of: (r) => <Exact full={`${r.share * 100} %`}>{percent(r.share)}</Exact>, number: true },
-          { name: texts.payments.amount(symbol), of: (r) => <Amount of={r.amount} column />, number: true, main: true },
-        ]}
-      />
+      <Paged total={a.rewardsTotal} size={size} page={page} name="rewards">
+        {page > 1 ? <Wait on={other}>{(o) => <RewardTable rows={o.rewards} />}</Wait> : <RewardTable rows={a.rewards} />}
+      </Paged>
     </Panel>
   )
 }
 
+function RewardTable({ rows }: { rows: Reward[] }) {
+  const t = texts.account
+  const b = texts.blocks
+  const { symbol } = useSettings()
+  return (
+    <Table
+      caption={t.rewards}
+      rows={rows}
+      id={(r) => r.hash + r.height}
+      empty={t.noRewards}
+      columns={[
+        { name: b.height, of: (r) => <Found of={r} /> },
+        { name: b.found, of: (r) => <Time at={r.timestamp} /> },
+        { name: t.kind, of: (r) => <><Badge kind={r.kind === 'uncle' ? 'info' : 'plain'}>{b.kinds[r.kind] ?? r.kind}</Badge>{r.immature && <> <Badge kind="warn">{t.immatureReward}</Badge></>}</> },
+        { name: b.effort, of: (r) => percent(r.luck, 0), number: true },
+        { name: t.share, of: (r) => <Exact full={`${r.share * 100} %`}>{percent(r.share)}</Exact>, number: true },
+        { name: texts.payments.amount(symbol), of: (r) => <Amount of={r.amount} column />, number: true, main: true },
+      ]}
+    />
+  )
+}

@@ -16,7 +16,7 @@ export interface Column<T> {
   hide?: boolean
 }
 
-export function Table<T>({ caption, columns, rows: given, id, empty, more, first, all = texts.all }: {
+export function Table<T>({ caption, columns, rows: given, id, empty, more, first }: {
   caption: string
   columns: Column<T>[]
   rows: T[]
@@ -24,9 +24,8 @@ export function Table<T>({ caption, columns, rows: given, id, empty, more, first
   empty: string
   /** more is shown below a row, over all columns. */
   more?: (row: T) => ComponentChildren
-  /** first is how many rows are shown until all are asked for, in these words. */
+  /** first is how many rows are shown until all are asked for. */
   first?: number
-  all?: (rows: string) => string
 }) {
   const [open, setOpen] = useState(false)
   const table = useRef<HTMLTableElement>(null)
@@ -64,7 +63,7 @@ export function Table<T>({ caption, columns, rows: given, id, empty, more, first
           })}
         </tbody>
       </table>
-      {fewer && <p class="center"><button type="button" class="button" onClick={showAll}>{all(whole(given.length))}</button></p>}
+      {fewer && <p class="center"><button type="button" class="button" onClick={showAll}>{texts.all(whole(given.length))}</button></p>}
     </>
   )
 }
