@@ -75,7 +75,7 @@ func TestAFloodFromOneAddress(t *testing.T) {
 func TestAHandshakeThatNeverEnds(t *testing.T) {
 	p := newPool(t, 1)
 	p.cfg.Stratum.TLS = true
-	p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile = certificate(t)
+	p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile = selfSigned(t)
 	p.cfg.Stratum.Timeout = util.Duration(100 * time.Millisecond)
 	p.start()
 	before := runtime.NumGoroutine()

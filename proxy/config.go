@@ -45,7 +45,7 @@ type StratumConfig struct {
 	Timeout  util.Duration `json:"timeout"`  // without a line from the miner, and without new work for him
 	MaxConn  int           `json:"maxConn"`  // connections at once, those of getwork over HTTP included
 	TLS      bool          `json:"tls"`      // with the two files below, PEM
-	CertFile string        `json:"certFile"` // relative to the working directory, as in open-etc-pool-friends
+	CertFile string        `json:"certFile"` // relative to the working directory, as in open-etc-pool-friends; renewed ones are taken without a restart
 	KeyFile  string        `json:"keyFile"`
 
 	// ProxyProtocol says that a load balancer in front of all ports tells the

@@ -44,11 +44,11 @@ func (p *Proxy) listen() error {
 	var security *tls.Config
 	for _, cfg := range p.cfg.Stratum.ports(&p.cfg) {
 		if cfg.TLS && security == nil {
-			pair, err := tls.LoadX509KeyPair(p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile)
+			c, err := loadCertificate(p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile, p.log)
 			if err != nil {
-				return fmt.Errorf("proxy.stratum.certFile: %w", err)
+				return err
 			}
-			security = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+			security = &tls.Config{GetCertificate: c.get, MinVersion: tls.VersionTLS12}
 		}
 		l, err := net.Listen("tcp", cfg.Listen)
 		if err != nil {

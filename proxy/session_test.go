@@ -2,21 +2,14 @@ package proxy
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -217,36 +210,10 @@ func TestGetworkConnectionsAboveTheLimitAreRefused(t *testing.T) {
 	p.until("all places are free", func() bool { return p.openConnections() == 0 })
 }
 
-// certificate writes a throw-away certificate of this host.
-func certificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: secret}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
-}
-
 // Ports differ in difficulty, and one of them speaks TLS.
 func TestPorts(t *testing.T) {
 	p := newPool(t, 1)
-	p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile = certificate(t)
+	p.cfg.Stratum.CertFile, p.cfg.Stratum.KeyFile = selfSigned(t)
 	p.cfg.Stratum.Ports = []PortConfig{{Listen: "127.0.0.1:0", TLS: true, Difficulty: 64}}
 	p.start()
 	conn, err := tls.Dial("tcp", p.Addrs()[2].String(), &tls.Config{InsecureSkipVerify: true})
