@@ -152,8 +152,11 @@ func TestAKeyFileThatDoesNotServeIsStatus2(t *testing.T) {
 	d.path = write(t, strings.Replace(string(text), `"requirePeers"`, fmt.Sprintf(`
 		"signer": {"type": "keystore", "passwordFile": %q,
 		"keystore": %q}, "requirePeers"`, password, damaged), 1))
-	for _, verb := range []string{"run", "plan", "explain " + somebody} {
-		d.says(exitUsage, d.path+":3: payouts.signer.keystore cannot sign: "+damaged+" is no keystore file", strings.Fields(verb)...)
+	for _, problem := range []string{"is " + damaged + ", which is no keystore file", "cannot be read: open " + damaged} {
+		for _, verb := range []string{"run", "plan", "explain " + somebody} {
+			d.says(exitUsage, d.path+":3: payouts.signer.keystore "+problem, strings.Fields(verb)...)
+		}
+		_ = os.Remove(damaged) // the second time it is not there
 	}
 }
 

@@ -274,7 +274,7 @@ func (a *app) openPayer(ctx context.Context, db *storage.DB, node *rpc.Client) (
 	defer a.busy.begin("the node, the journal or the signer")()
 	p, closeJournal, err := payouts.Open(ctx, a.cfg.Payouts, db, node, a.log)
 	if err != nil {
-		return nil, nil, keyFile(err)
+		return nil, nil, err
 	}
 	return p, func() {
 		defer a.busy.begin("the journal")()
@@ -282,16 +282,6 @@ func (a *app) openPayer(ctx context.Context, db *storage.DB, node *rpc.Client) (
 			a.log.Error("the journal was not closed", "err", err)
 		}
 	}, nil
-}
-
-// keyFile makes a key file that does not serve a fault of the configuration: of all
-// signers, it alone is tried before it signs.
-func keyFile(err error) error {
-	if !errors.Is(err, payouts.ErrSigner) {
-		return err
-	}
-	const key = "payouts.signer.keystore"
-	return &util.KeyError{Key: key, Problem: strings.TrimPrefix(err.Error(), key+": ")}
 }
 
 // withPayer runs one piece of work with an open Payer.
@@ -406,7 +396,7 @@ func (a *app) readPlan(ctx context.Context, db *storage.DB) (payouts.Plan, error
 	defer a.busy.begin("Redis, the node or the signer")()
 	p, err := payouts.OpenToRead(ctx, a.cfg.Payouts, db, node, a.log)
 	if err != nil {
-		return payouts.Plan{}, keyFile(err)
+		return payouts.Plan{}, err
 	}
 	return p.Plan(ctx)
 }

@@ -728,8 +728,9 @@ func TestTheKeystoreSigner(t *testing.T) {
 	p.node.Lock(p.account)
 	p.due()
 	p.cfg.Signer = SignerConfig{Type: "keystore", Keystore: key, PasswordFile: bad}
-	if _, _, err := p.tryStart(); !errors.Is(err, ErrSigner) || strings.Contains(err.Error(), "battery") {
-		t.Errorf("a wrong password gives %v, want ErrSigner without the password", err)
+	var wrong *util.KeyError
+	if _, _, err := p.tryStart(); !errors.As(err, &wrong) || strings.Contains(err.Error(), "battery") {
+		t.Errorf("a wrong password gives %v, want a KeyError without the password", err)
 	}
 	p.cfg.Signer.PasswordFile = good
 	p.mustSession()

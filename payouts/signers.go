@@ -18,13 +18,14 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
 var (
 	// ErrCannotSign reports a signer that can only sign and send in one call.
 	ErrCannotSign = errors.New("the node signs only what it sends")
 	// ErrSigner reports that no transaction can be signed as things are: the
-	// account is locked or unknown, the password is wrong, the signer refused, or
+	// account is locked or unknown, the signer refused, or
 	// it signed something else than it was asked to. Nothing was sent.
 	ErrSigner = errors.New("cannot sign")
 )
@@ -161,24 +162,29 @@ type keystoreSigner struct {
 	account common.Address
 }
 
+// openKeystore reports a file that does not serve as a util.KeyError: of all signers,
+// this one alone is tried before it signs.
 func openKeystore(path, passwordFile string, account common.Address) (Signer, error) {
+	wrong := func(key, format string, args ...any) (Signer, error) {
+		return nil, &util.KeyError{Key: "payouts.signer." + key, Problem: fmt.Sprintf(format, args...)}
+	}
 	encrypted, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("payouts.signer.keystore: %w", err)
+		return wrong("keystore", "cannot be read: %v", err)
 	}
 	password, err := os.ReadFile(passwordFile)
 	if err != nil {
-		return nil, fmt.Errorf("payouts.signer.passwordFile: %w", err)
+		return wrong("passwordFile", "cannot be read: %v", err)
 	}
 	key, err := decrypt(encrypted, strings.TrimRight(string(password), "\r\n"))
 	if errors.Is(err, keystore.ErrDecrypt) {
-		return nil, fmt.Errorf("payouts.signer.keystore: %w: the password in %s does not open %s", ErrSigner, passwordFile, path)
+		return wrong("keystore", "is %s, which the password in %s does not open", path, passwordFile)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("payouts.signer.keystore: %w: %s is no keystore file that can be read", ErrSigner, path)
+		return wrong("keystore", "is %s, which is no keystore file that can be read", path)
 	}
 	if key.Address != account {
-		return nil, fmt.Errorf("payouts.signer.keystore: %w: %s holds account %s, payouts.address is %s", ErrSigner, path, key.Address, account)
+		return wrong("keystore", "is %s, which holds account %s; payouts.address is %s", path, key.Address, account)
 	}
 	return &keystoreSigner{key: key.PrivateKey, account: key.Address}, nil
 }

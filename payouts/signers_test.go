@@ -426,24 +426,23 @@ func TestTheKeystoreIsOpenedOrSaysWhyNot(t *testing.T) {
 		name          string
 		key, password string
 		account       common.Address
-		refused       bool // it is ErrSigner as well
 		says          string
 	}{
-		{"all is right", good, pw, account, false, ""},
-		{"a line end behind the password", good, file("pw-unix", password+"\n"), account, false, ""},
-		{"another system's line end", good, file("pw-dos", password+"\r\n"), account, false, ""},
-		{"a space belongs to the password", good, file("pw-space", password+" "), account, true, "does not open"},
-		{"a wrong password", good, file("pw-wrong", "battery staple"), account, true, "does not open"},
-		{"another account's key", good, pw, common.HexToAddress("0x1"), true, "holds account " + account.Hex() + ", payouts.address is"},
-		{"no key file", filepath.Join(dir, "absent"), pw, account, false, "payouts.signer.keystore: open"},
-		{"no password file", good, filepath.Join(dir, "absent"), account, false, "payouts.signer.passwordFile: open"},
-		{"an empty key file", file("empty", ""), pw, account, true, "is no keystore file"},
-		{"a bare key", file("bare", common.Bytes2Hex(crypto.FromECDSA(key))), pw, account, true, "is no keystore file"},
-		{"a key file of the future", file("future", strings.Replace(string(encrypted), `"version":3`, `"version":4`, 1)), pw, account, true, "is no keystore file"},
-		{"a cut off key file", file("cut", string(encrypted[:len(encrypted)/2])), pw, account, true, "is no keystore file"},
-		{"a key file without its parameters", file("bald", "{"+id+`,"crypto":{"cipher":"aes-128-ctr","kdf":"scrypt"}}`), pw, account, true, "is no keystore file"},
-		{"a key file with half of them", file("half", "{"+id+`,"crypto":{"cipher":"aes-128-ctr","kdf":"scrypt","kdfparams":{"salt":"00"}}}`), pw, account, true, "is no keystore file"},
-		{"the password file in its place", pw, pw, account, true, "is no keystore file"},
+		{"all is right", good, pw, account, ""},
+		{"a line end behind the password", good, file("pw-unix", password+"\n"), account, ""},
+		{"another system's line end", good, file("pw-dos", password+"\r\n"), account, ""},
+		{"a space belongs to the password", good, file("pw-space", password+" "), account, "does not open"},
+		{"a wrong password", good, file("pw-wrong", "battery staple"), account, "does not open"},
+		{"another account's key", good, pw, common.HexToAddress("0x1"), "holds account " + account.Hex() + "; payouts.address is"},
+		{"no key file", filepath.Join(dir, "absent"), pw, account, "payouts.signer.keystore cannot be read: open"},
+		{"no password file", good, filepath.Join(dir, "absent"), account, "payouts.signer.passwordFile cannot be read: open"},
+		{"an empty key file", file("empty", ""), pw, account, "which is no keystore file"},
+		{"a bare key", file("bare", common.Bytes2Hex(crypto.FromECDSA(key))), pw, account, "which is no keystore file"},
+		{"a key file of the future", file("future", strings.Replace(string(encrypted), `"version":3`, `"version":4`, 1)), pw, account, "which is no keystore file"},
+		{"a cut off key file", file("cut", string(encrypted[:len(encrypted)/2])), pw, account, "which is no keystore file"},
+		{"a key file without its parameters", file("bald", "{"+id+`,"crypto":{"cipher":"aes-128-ctr","kdf":"scrypt"}}`), pw, account, "which is no keystore file"},
+		{"a key file with half of them", file("half", "{"+id+`,"crypto":{"cipher":"aes-128-ctr","kdf":"scrypt","kdfparams":{"salt":"00"}}}`), pw, account, "which is no keystore file"},
+		{"the password file in its place", pw, pw, account, "which is no keystore file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, err := NewSigner(SignerConfig{Type: SignerKeystore, Keystore: tc.key, PasswordFile: tc.password}, nil, tc.account)
@@ -462,8 +461,9 @@ func TestTheKeystoreIsOpenedOrSaysWhyNot(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), tc.says) || errors.Is(err, ErrSigner) != tc.refused {
-				t.Errorf("error %v, want %q, ErrSigner %v", err, tc.says, tc.refused)
+			var wrong *util.KeyError
+			if !errors.As(err, &wrong) || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("error %v, want a KeyError and %q", err, tc.says)
 			}
 		})
 	}

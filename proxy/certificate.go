@@ -2,11 +2,12 @@ package proxy
 
 import (
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/open-ethereum-pool/open-ethereum-pool/util"
 )
 
 // certificate is the pair of files that a TLS port shows miners. They are read again
@@ -33,7 +34,7 @@ func (c *certificate) load() error {
 	for i, path := range []string{c.cert, c.key} {
 		info, err := os.Stat(path)
 		if err != nil {
-			return fmt.Errorf("proxy.stratum.certFile: %w", err)
+			return &util.KeyError{Key: "proxy.stratum." + [2]string{"certFile", "keyFile"}[i], Problem: "cannot be read: " + err.Error()}
 		}
 		of[i] = info.ModTime()
 	}
@@ -42,7 +43,7 @@ func (c *certificate) load() error {
 	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		return fmt.Errorf("proxy.stratum.certFile: %w", err)
+		return &util.KeyError{Key: "proxy.stratum.certFile", Problem: "does not serve: " + err.Error()}
 	}
 	c.pair, c.of = &pair, of
 	return nil
