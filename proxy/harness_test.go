@@ -55,6 +55,7 @@ func TestMain(m *testing.M) {
 type node struct {
 	mu        sync.Mutex
 	work      []string
+	asked     int // times for work
 	fails     error
 	refuses   bool
 	syncing   bool
@@ -73,6 +74,7 @@ func (n *node) Syncing(context.Context) (bool, error) {
 func (n *node) GetWork(context.Context) ([]string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.asked++
 	if n.fails != nil {
 		return nil, n.fails
 	}
@@ -197,6 +199,7 @@ func (p *pool) start() *pool {
 		p.t.Fatal(err)
 	}
 	p.countTime = time.Hour // no machine is that slow
+	told := p.broadcasts()
 	if p.before != nil {
 		p.before()
 	}
@@ -213,8 +216,23 @@ func (p *pool) start() *pool {
 		})
 	}
 	p.t.Cleanup(p.stop)
-	p.until("there is work", func() bool { return p.present() != nil })
+	// Who connects before everybody was told is told as well.
+	p.until("everybody was told of the work", func() bool { return p.broadcasts() > told })
 	return p
+}
+
+// broadcasts are how often everybody was told of work.
+func (p *pool) broadcasts() int { return strings.Count(p.logs.String(), `msg="new work"`) }
+
+// polled waits until the first node, which gives the work, was asked for it, and
+// what it gave was told.
+func (p *pool) polled() {
+	asked := func() (n int) {
+		p.nodes[0].change(func() { n = p.nodes[0].asked })
+		return n
+	}
+	before := asked()
+	p.until("it is asked after the next time", func() bool { return asked() >= before+2 })
 }
 
 // openConnections are those that hold a place.
