@@ -234,7 +234,8 @@ func (s *Server) answers(ctx context.Context, pid int) error {
 	return nil
 }
 
-// newClient never repeats a command: a repeated one may have taken effect.
+// newClient never repeats a command: a repeated one may have taken effect. It gives
+// a server that is busy, or waits for its disk, all the time that there is.
 // It speaks RESP2, whose replies are the strings that Redis holds; RESP3 would
 // turn scores into floats.
 func (s *Server) newClient() *redis.Client {
@@ -242,6 +243,9 @@ func (s *Server) newClient() *redis.Client {
 		Addr:                     s.Addr(),
 		Password:                 s.set.password,
 		Protocol:                 2,
+		DialTimeout:              patience,
+		ReadTimeout:              patience,
+		WriteTimeout:             patience,
 		MaxRetries:               -1,
 		DialerRetries:            1,
 		DisableIdentity:          true,

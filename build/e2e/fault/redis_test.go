@@ -179,7 +179,7 @@ func TestLostReplyShowsAClientThatRepeats(t *testing.T) {
 		t.Run(fmt.Sprintf("MaxRetries %d", retries), func(t *testing.T) {
 			srv.Do(t, "DEL", "n")
 			p := Redis(t, srv.Addr())
-			c := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: retries})
+			c := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: retries, ReadTimeout: patience})
 			defer c.Close()
 			var once atomic.Bool
 			p.Every(func(m Message) Action {

@@ -26,6 +26,9 @@ func client(t *testing.T, p *Proxy, protocol int) *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Addr:                     p.Addr(),
 		Protocol:                 protocol,
+		DialTimeout:              patience,
+		ReadTimeout:              patience,
+		WriteTimeout:             patience,
 		MaxRetries:               -1,
 		DialerRetries:            1,
 		DisableIdentity:          true,
