@@ -25,6 +25,7 @@ func checksummed(login string) string { return common.HexToAddress(login).Hex() 
 // same answer is made once, however many ask for it.
 type cache struct {
 	bytes  int // at most
+	wait   time.Duration
 	cycle  func() *snapshot
 	flight singleflight.Group
 	base   context.Context // of what is being made; ended by close
@@ -59,7 +60,7 @@ const (
 )
 
 func newCache(cycle func() *snapshot) *cache {
-	c := &cache{bytes: cacheBytes, cycle: cycle, room: make(chan struct{}, cacheMaking)}
+	c := &cache{bytes: cacheBytes, wait: cacheWait, cycle: cycle, room: make(chan struct{}, cacheMaking)}
 	c.base, c.stop = context.WithCancel(context.Background())
 	c.list, _ = simplelru.NewLRU(cacheEntries, func(key string, e cached) { c.used -= len(key) + e.answer.size() }) // the size is valid
 	return c
@@ -87,7 +88,7 @@ func (c *cache) get(ctx context.Context, key string, cycles uint64, build func(c
 		c.making.Add(1)
 		defer c.making.Done()
 		// Who asked first may go away; others wait for it as well.
-		ctx, cancel := context.WithTimeout(c.base, cacheWait)
+		ctx, cancel := context.WithTimeout(c.base, c.wait)
 		defer cancel()
 		select {
 		case c.room <- struct{}{}:

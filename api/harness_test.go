@@ -64,6 +64,7 @@ func (p *pool) restart(changes ...func(*Config, *Parts)) {
 	if p.api, err = New(cfg, parts); err != nil {
 		p.t.Fatal(err)
 	}
+	p.api.cache.wait = time.Hour // no machine is that slow
 	p.t.Cleanup(p.api.cache.close)
 }
 
