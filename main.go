@@ -278,6 +278,8 @@ func (a *app) runPayouts(ctx context.Context, db *storage.DB) error {
 			defer closeAll()
 			defer a.busy.begin("payouts (Redis, node, signer or journal)")()
 			return p.Run(ctx)
+		case ctx.Err() != nil: // which is why the node did not answer
+			return ctx.Err()
 		case !errors.Is(err, rpc.ErrUnknown):
 			return err
 		}
