@@ -162,7 +162,7 @@ func TestSecretsNeverReachAnError(t *testing.T) {
 	for _, tc := range []struct{ name, url string }{
 		{"a body that echoes them", echo.URL},
 		{"a verdict that echoes them", verdict.url},
-		{"a connection that fails", dead(t)},
+		{"a connection that fails", dead},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := client(t, withUser(tc.url, "me", "hunter2")+"/v3/apikey?token=apikey")

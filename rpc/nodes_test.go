@@ -159,7 +159,7 @@ func TestPinnedClientAsksOnlyItsChain(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	chain := rpctest.NewChain(rpctest.Options{ChainID: 63})
 	n := chain.Node(t)
-	c := client(t, dead(t), n.URL)
+	c := client(t, dead, n.URL)
 	check := func() {
 		t.Helper()
 		id, genesis, err := c.Identity(background)

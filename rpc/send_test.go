@@ -154,7 +154,7 @@ func TestArgumentsLeaveTheNodeNoChoice(t *testing.T) {
 		{"a cap without a chain", func(a *TxArgs) { a.FeeCap, a.TipCap, a.GasPrice = a.GasPrice, a.GasPrice, nil }, "chain id"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := client(t, dead(t))
+			c := client(t, dead)
 			args := complete()
 			tc.spoil(&args)
 			if _, err := c.SignTransaction(background, args); err == nil || !strings.Contains(err.Error(), tc.want) {
