@@ -12,8 +12,8 @@ import (
 func TestScriptInARigsNameIsText(t *testing.T) {
 	const login = "0x00000000000000000000000000000000000badc0"
 	names := []string{`<script>document.title='owned'</script>`, `<img src=x onerror="document.title='owned'">`, `"><b>rig`}
-	now := strconv.FormatInt(time.Now().Unix(), 10)
-	minute := strconv.FormatInt(time.Now().Unix()/60, 10)
+	at := time.Now().Unix()
+	now, minute := strconv.FormatInt(at, 10), strconv.FormatInt(at/60, 10)
 	redisDo(t, demo.redis, "HSET", "demo:miners:"+login, "lastShare", now)
 	for _, name := range names {
 		redisDo(t, demo.redis, "HSET", "demo:workers:"+login, name, now)

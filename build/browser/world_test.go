@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -251,15 +252,19 @@ func tail(s string) string {
 	return s[max(0, len(s)-most):]
 }
 
-// freePort is an address that nobody listens on.
+// freePort is an address that nobody listens on, and whose port no outgoing connection
+// is given, so that it is still free when a server comes back to it.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(6_000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free loopback port from 10000 to 16000")
+	return ""
 }
 
 // emptyRedis is the address of one that only this test uses.
