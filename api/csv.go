@@ -111,7 +111,10 @@ func (a *API) onCSV(name string, write func(context.Context, *table, string) err
 		small, err := a.cache.get(r.Context(), name+login, accountCycles, func(ctx context.Context, _ *snapshot) (*answer, error) {
 			return a.smallTable(ctx, login, write)
 		})
-		if err == nil && small != large {
+		if err != nil {
+			return a.unmade(w, r, err)
+		}
+		if small != large {
 			if small.status == http.StatusOK {
 				w.Header()["Content-Disposition"] = disposition(name + "-" + login)
 			}
@@ -128,9 +131,6 @@ func (a *API) onCSV(name string, write func(context.Context, *table, string) err
 			return fail(w, http.StatusServiceUnavailable, "too many tables are being written; try again in a moment")
 		}
 		defer func() { <-a.csv }()
-		if a.snap.Load() == nil {
-			return unready(w)
-		}
 		login, err = a.stored(r.Context(), login)
 		if errors.Is(err, storage.ErrNotFound) {
 			return fail(w, http.StatusNotFound, "no such miner")

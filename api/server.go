@@ -343,16 +343,21 @@ func (a *API) payments(w http.ResponseWriter, r *http.Request) int {
 // cached serves an answer that is made on demand.
 func (a *API) cached(w http.ResponseWriter, r *http.Request, key string, cycles uint64, build builder) int {
 	answer, err := a.cache.get(r.Context(), key, cycles, build)
-	switch {
-	case errors.Is(err, errNoSnapshot):
-		return unready(w)
-	case err != nil:
-		if r.Context().Err() == nil && a.failing.Load() == nil { // else it was said
-			a.log.Warn("an answer could not be made", "path", r.URL.Path, "err", err)
-		}
-		return unreadable(w)
+	if err != nil {
+		return a.unmade(w, r, err)
 	}
 	return answer.serve(w, r)
+}
+
+// unmade answers where the cache has no answer, and says why.
+func (a *API) unmade(w http.ResponseWriter, r *http.Request, err error) int {
+	if errors.Is(err, errNoSnapshot) {
+		return unready(w)
+	}
+	if r.Context().Err() == nil && a.failing.Load() == nil { // else it was said
+		a.log.Warn("an answer could not be made", "path", r.URL.Path, "err", err)
+	}
+	return unreadable(w)
 }
 
 // unreadable answers while Redis does not.
