@@ -62,6 +62,9 @@ func openapi(t *testing.T, paths []string) object {
 				object{"name": "limit", "in": "query", "description": "How many at most; more than 1000 are 1000.", "schema": object{"type": "integer", "minimum": 1}},
 				object{"name": "offset", "in": "query", "description": "How many to leave out first.", "schema": object{"type": "integer", "minimum": 0}})
 		}
+		if path == "/api/miners" {
+			params = append(params, object{"name": "find", "in": "query", "description": "A part of the address, in any letter case.", "schema": object{"type": "string", "maxLength": findMost}})
+		}
 		content := object{d.kind: object{"schema": object{"type": "string"}}}
 		if d.kind == "" {
 			content = object{"application/json": object{"schema": schemaOf(reflect.TypeOf(d.view), docs, schemas)}}
@@ -75,6 +78,8 @@ func openapi(t *testing.T, paths []string) object {
 		}
 		if d.kind == "" {
 			answers["304"] = object{"description": "If-None-Match has the answer's ETag."}
+		} else {
+			answers["429"] = failed // an address takes so many at once
 		}
 		all[path] = object{"get": object{"summary": d.summary, "parameters": params, "responses": answers}}
 	}
