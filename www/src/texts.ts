@@ -285,7 +285,7 @@ export const texts = {
     noPayments: 'No payment yet.',
     rewards: 'Rewards',
     rewardsNote: 'Your part of the newest blocks. The CSV file has all of them.',
-    noRewards: 'No reward yet: they come with the pool’s next block.',
+    noRewards: 'The newest blocks brought no reward. One comes with each block for which you have sent shares.',
     share: 'Your share',
     kind: 'Kind',
     immatureReward: 'immature',
