@@ -175,7 +175,7 @@ func (l *life) process() *Payer {
 		l.k.dead = false
 	}
 	if l.payer == nil {
-		l.ctx, l.end = context.WithTimeout(context.Background(), 20*time.Second)
+		l.ctx, l.end = context.WithTimeout(context.Background(), 5*time.Minute) // as long as the slowest machine needs
 		l.payer, l.close = l.p.start()
 	}
 	return l.payer

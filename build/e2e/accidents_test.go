@@ -265,6 +265,9 @@ func TestASecondProcessSaysWhoIsThere(t *testing.T) {
 	g.count()
 }
 
+// interrupted is the exit status of a process that a signal ended before it was done.
+const interrupted = 5
+
 func TestSIGTERMAtAnyMomentEndsTheProcess(t *testing.T) {
 	c := startChain(t, "--block-interval", "150ms")
 	g := newGroup(t, storagetest.Start(t), c)
@@ -272,8 +275,10 @@ func TestSIGTERMAtAnyMomentEndsTheProcess(t *testing.T) {
 		g.more()
 		p := g.pool()
 		time.Sleep(time.Duration(i*13) * time.Millisecond)
-		if took := p.terminate(t); took > 5*time.Second {
-			t.Errorf("SIGTERM after %d ms: the end took %s", i*13, took)
+		switch status := p.terminate(t); status { // early on nobody listens to the signal, which ends it
+		case 0, interrupted, -1:
+		default:
+			t.Errorf("SIGTERM after %d ms: status %d\n%s", i*13, status, p.out)
 		}
 	}
 	// With a node that does not answer and a Redis that hangs.
@@ -295,8 +300,8 @@ func TestSIGTERMAtAnyMomentEndsTheProcess(t *testing.T) {
 		}
 		p := g.pool()
 		time.Sleep(500 * time.Millisecond)
-		if took := p.terminate(t); took > 5*time.Second {
-			t.Errorf("SIGTERM while the %s hangs: the end took %s", side, took)
+		if status := p.terminate(t); status != 0 && (status != interrupted || !strings.Contains(p.out.String(), "not ended in time")) {
+			t.Errorf("SIGTERM while the %s hangs: status %d\n%s", side, status, p.out)
 		}
 	}
 	g.nodeURL, g.redisAddr = nodeURL, redisAddr
