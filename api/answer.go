@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type answer struct {
 	cache  []string  // Cache-Control
 	plain  []byte    // nil where only gz is kept
 	gz     [2][]byte // in two pieces, see pieces; nil where it saves nothing
+	file   *os.File  // with gz, where that is long and goes out often; else nil
 
 	tagged   bool // has an ETag
 	sum      [8]byte
@@ -44,6 +46,9 @@ var (
 // gzipLeast is the size from which compression is worth it.
 const gzipLeast = 512
 
+// fileLeast is the size from which a file is worth it.
+const fileLeast = 64 << 10
+
 // maxAge is the Cache-Control of what is good for so many seconds.
 func maxAge(seconds int) []string { return []string{"public, max-age=" + strconv.Itoa(seconds)} }
 
@@ -52,6 +57,9 @@ func newAnswer(kind, cache []string, body []byte) *answer {
 	defer c.leave()
 	a, gz := c.answer(kind, cache, body)
 	a.plain, a.gz[0] = body, bytes.Clone(gz)
+	if len(gz) >= fileLeast {
+		a.file = inFile(gz)
+	}
 	return a
 }
 
@@ -121,7 +129,7 @@ func (a *answer) serve(w http.ResponseWriter, r *http.Request) int {
 	} else {
 		h["X-Content-Type-Options"] = notSniffed
 	}
-	body := a.gz
+	body, file := a.gz, a.file
 	if len(body[0])+len(body[1]) > 0 && takesGzip(r) {
 		h["Content-Encoding"] = encodedGz
 	} else {
@@ -129,13 +137,13 @@ func (a *answer) serve(w http.ResponseWriter, r *http.Request) int {
 		if err != nil {
 			return fail(w, http.StatusInternalServerError, "an answer was lost")
 		}
-		body = [2][]byte{plain}
+		body, file = [2][]byte{plain}, nil
 	}
 	length := len(body[0]) + len(body[1])
 	h["Content-Length"] = []string{strconv.Itoa(length)}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
-		expect(r, length)
+		expect(r, length, file)
 		for _, piece := range body {
 			if len(piece) > 0 {
 				_, _ = w.Write(piece) // the client has gone

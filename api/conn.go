@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -56,7 +57,7 @@ func (d door) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// conn sees what net/http writes, for two reasons.
+// conn sees what net/http writes, for three reasons.
 //
 // What net/http refuses by itself, before anybody of ours sees it, is to be an
 // error in JSON like all others: a request that is none, or whose headers have no
@@ -65,19 +66,23 @@ func (d door) Accept() (net.Conn, error) {
 // And net/http writes through a few kilobytes of memory, so that most answers
 // would be two packets, for two system calls, which wake their reader twice. The
 // first one waits for the other here.
+//
+// And what is long, and goes out often, is in a file, from which the kernel sends it.
 type conn struct {
 	*net.TCPConn
-	body int     // bytes of the body that is about to be written, see expect
-	held *packet // the first part of an answer, nil for none
+	body int      // bytes of the body that is about to be written, see expect
+	file *os.File // with that body, nil for none
+	held *packet  // the first part of an answer, nil for none
 }
 
 type connKey struct{}
 
-// expect says that so many bytes of a body are written next, in one piece. The
-// goroutine that serves the request is the only one that writes.
-func expect(r *http.Request, body int) {
+// expect says that so many bytes of a body are written next, which are in a file as
+// well, or not (nil). The goroutine that serves the request is the only one that
+// writes.
+func expect(r *http.Request, body int, file *os.File) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-		c.body = body
+		c.body, c.file = body, file
 	}
 }
 
@@ -92,9 +97,15 @@ var packets = sync.Pool{New: func() any { return new(packet) }}
 var headEnd = []byte("\r\n\r\n")
 
 func (c *conn) Write(b []byte) (int, error) {
-	body, held := c.body, c.held
-	c.body, c.held = 0, nil
+	body, file, held := c.body, c.file, c.held
+	c.body, c.file, c.held = 0, nil, nil
 	switch {
+	case held != nil && file != nil: // b is the rest of the body
+		defer packets.Put(held)
+		if _, err := c.TCPConn.Write(held.bytes[:held.n]); err != nil {
+			return 0, err
+		}
+		return sendFile(c.TCPConn, file, int64(body-len(b)), len(b))
 	case held != nil:
 		defer packets.Put(held)
 		both := net.Buffers{held.bytes[:held.n], b}
@@ -105,6 +116,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		if head := bytes.Index(b, headEnd); head >= 0 && len(b) <= len(held.bytes) && head+len(headEnd)+body > len(b) {
 			c.held, _ = packets.Get().(*packet)
 			c.held.n = copy(c.held.bytes[:], b)
+			c.body, c.file = body, file
 			return len(b), nil
 		}
 		return c.TCPConn.Write(b)
