@@ -8,12 +8,10 @@ import (
 	"math/big"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/open-ethereum-pool/open-ethereum-pool/rpc"
 	"github.com/open-ethereum-pool/open-ethereum-pool/storage"
@@ -70,15 +68,6 @@ type chainAudit struct {
 	tookWei   *big.Int // by transactions since the last audit
 	twice     []*storage.Payment
 }
-
-// sight is a transaction of the account on the chain.
-type sight struct {
-	rpc.Transaction
-	block   rpc.Block
-	receipt *rpc.Receipt // nil when the node has lost it
-}
-
-func (s *sight) worked() bool { return s.receipt == nil || s.receipt.Status == 1 }
 
 // auditChain holds the ledger against the chain, and returns how far it saw it when
 // nothing is wrong.
@@ -293,154 +282,6 @@ func (c *chainAudit) payments(ctx context.Context, bound map[uint64]string) (map
 	return payments, nil
 }
 
-// blocksOf are the blocks that the ledger, or the node's index, says hold the
-// transactions.
-func (c *chainAudit) blocksOf(ctx context.Context, bound map[uint64]string, payments map[uint64]*storage.Payment) ([]uint64, error) {
-	blocks := map[uint64]bool{}
-	var hashes []common.Hash
-	for _, n := range slices.Sorted(maps.Keys(bound)) {
-		p := payments[n]
-		if p == nil {
-			if hash, ok := strings.CutPrefix(bound[n], "foreign:"); ok {
-				hashes = append(hashes, common.HexToHash(hash))
-			}
-			continue
-		}
-		elsewhere := slices.ContainsFunc(p.Attempts, storage.Attempt.Elsewhere)
-		if elsewhere {
-			c.twice = append(c.twice, p)
-			if p.State == storage.Sent || p.State == storage.Final {
-				c.rows = append(c.rows, storage.Paid{Hash: p.Hash, Login: p.Login, Amount: p.Amount, Time: p.Time})
-			}
-		}
-		if p.State == storage.Final && p.Block > 0 && !elsewhere {
-			blocks[p.Block] = true
-			continue
-		}
-		for _, a := range p.Attempts {
-			if a.Hash != (common.Hash{}) && !a.Elsewhere() {
-				hashes = append(hashes, a.Hash)
-			}
-		}
-	}
-	receipts, errs := c.node.Receipts(ctx, hashes)
-	for i, err := range errs {
-		switch {
-		case err == nil:
-			blocks[receipts[i].BlockNumber] = true
-		case !errors.Is(err, rpc.ErrNotFound):
-			return nil, blind{err}
-		}
-	}
-	return slices.Sorted(maps.Keys(blocks)), nil
-}
-
-// read reads blocks and returns the account's transactions in them that are wanted, by
-// nonce.
-func (c *chainAudit) read(ctx context.Context, numbers []uint64, wanted func(rpc.Transaction) bool) (map[uint64]*sight, error) {
-	var mu sync.Mutex // guards found
-	found := map[uint64]*sight{}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
-	for part := range slices.Chunk(numbers, blockChunk) {
-		g.Go(func() error {
-			blocks, err := c.node.BlocksWithTransactions(ctx, part)
-			if err != nil {
-				return blind{err}
-			}
-			for _, b := range blocks {
-				var own []*sight
-				for _, tx := range b.Transactions {
-					if tx.From == c.meta.Account && wanted(tx) {
-						s := &sight{Transaction: tx, block: b}
-						s.block.Transactions, s.block.TxHashes = nil, nil
-						own = append(own, s)
-					}
-				}
-				if err := c.receipts(ctx, b, own); err != nil {
-					return err
-				}
-				mu.Lock()
-				for _, s := range own {
-					found[s.Nonce] = s
-				}
-				mu.Unlock()
-			}
-			return nil
-		})
-	}
-	return found, g.Wait()
-}
-
-// receipts finds out what became of transactions of one block: all at once where they
-// are more than a few.
-func (c *chainAudit) receipts(ctx context.Context, b rpc.Block, own []*sight) error {
-	if len(own) > fewReceipts && !c.oneByOne.Load() {
-		all, err := c.node.BlockReceipts(ctx, b.Number)
-		switch {
-		case err == nil:
-			byHash := make(map[common.Hash]*rpc.Receipt, len(all))
-			for i := range all {
-				byHash[all[i].TxHash] = &all[i]
-			}
-			for _, s := range own {
-				s.receipt = byHash[s.Hash]
-			}
-			return nil
-		case !rpc.IsMethodNotFound(err):
-			return blind{err}
-		}
-		c.oneByOne.Store(true)
-	}
-	hashes := make([]common.Hash, len(own))
-	for i, s := range own {
-		hashes[i] = s.Hash
-	}
-	receipts, errs := c.node.Receipts(ctx, hashes)
-	for i, err := range errs {
-		if err != nil && !errors.Is(err, rpc.ErrNotFound) {
-			return blind{err}
-		}
-		own[i].receipt = receipts[i]
-	}
-	return nil
-}
-
-// search finds the transaction that used a nonce, which nobody knows, between those of
-// the nonces around it. It returns nil when that would take too long.
-func (c *chainAudit) search(ctx context.Context, nonce uint64, found map[uint64]*sight) (*sight, error) {
-	if c.searches++; c.searches > searchMost {
-		return nil, nil
-	}
-	low, high := c.block, c.deep.Number
-	if c.since != nil && nonce >= c.since.Nonce {
-		low = max(low, c.since.Block+1)
-	}
-	for n, s := range found {
-		if n > nonce {
-			high = min(high, s.block.Number)
-		}
-	}
-	low, high, err := bracket(ctx, c.node, c.meta.Account, nonce, min(low, high), high)
-	if err != nil {
-		return nil, blind{err}
-	}
-	var numbers []uint64
-	for n := high; n+searchBlocks > high && n >= low && n <= high; n-- { // 0 is followed by the highest
-		numbers = append(numbers, n)
-	}
-	for part := range slices.Chunk(numbers, blockChunk) {
-		seen, err := c.read(ctx, part, func(tx rpc.Transaction) bool { return tx.Nonce == nonce })
-		if err != nil {
-			return nil, err
-		}
-		if s := seen[nonce]; s != nil {
-			return s, nil
-		}
-	}
-	return nil, nil
-}
-
 // judge says what is wrong with a nonce that the chain has used.
 func (c *chainAudit) judge(ctx context.Context, n uint64, bound string, p *storage.Payment, s *sight) error {
 	if p != nil && s != nil && slices.ContainsFunc(p.Attempts, func(a storage.Attempt) bool { return a.Hash == s.Hash }) {
@@ -513,14 +354,6 @@ func (c *chainAudit) ownerOf(ctx context.Context, n uint64, p *storage.Payment, 
 	return owner, nil
 }
 
-// weiOf is what a transaction moved, in coins.
-func weiOf(s *sight) string {
-	if !s.worked() {
-		return "0 (it failed)"
-	}
-	return coins(s.Value)
-}
-
 // payment holds a payment against its transaction on the chain.
 func (c *chainAudit) payment(p *storage.Payment, s *sight) {
 	key := c.db.Keys.Payment(p.ID)
@@ -545,25 +378,6 @@ func (c *chainAudit) payment(p *storage.Payment, s *sight) {
 		c.Wrong(key, equationMade, doAgain, "it is final by transaction %s in block %d; the chain has transaction %s in block %d", p.Hash, p.Block, s.Hash, s.block.Number)
 	case p.Block != s.block.Number || p.BlockHash != s.block.Hash:
 		c.Note("payment %s is final in block %d, %s; a deep reorganisation has moved it to block %d, %s", p.ID, p.Block, p.BlockHash, s.block.Number, s.block.Hash)
-	}
-}
-
-// spend adds up what a transaction took since the last audit.
-func (c *chainAudit) spend(s *sight) {
-	if c.since != nil && s.Nonce < c.since.Nonce {
-		return
-	}
-	if s.receipt == nil {
-		c.blindFees++
-		return
-	}
-	price := s.receipt.EffectiveGasPrice
-	if price == nil {
-		price = s.GasPrice
-	}
-	c.tookWei.Add(c.tookWei, new(big.Int).Mul(price, new(big.Int).SetUint64(s.receipt.GasUsed)))
-	if s.worked() && addressOf(s.To) != c.meta.Account {
-		c.tookWei.Add(c.tookWei, s.Value)
 	}
 }
 
@@ -676,66 +490,6 @@ func (c *chainAudit) row(ctx context.Context, r storage.Paid, tx *rpc.Transactio
 		c.Wrong(key, equationRow, do, "there is %s, and the transaction sent %s Wei to %s", row, tx.Value, addressOf(tx.To))
 	}
 	return nil
-}
-
-// wei holds the account's balance against that of the last audit. What came in from
-// elsewhere is nobody's mistake; what went out otherwise is.
-func (c *chainAudit) wei(ctx context.Context) error {
-	switch {
-	case c.balance == nil:
-		c.Note("the node keeps no state of block %d, so that the account's balance was not looked at", c.deep.Number)
-		return nil
-	case c.since == nil || c.since.BalanceWei == nil:
-		c.Note("the account's balance is looked at from block %d on", c.deep.Number)
-		return nil
-	case c.blindFees > 0:
-		c.Note("the node does not know what became of %d transactions, so that the account's balance was not looked at", c.blindFees)
-		return nil
-	}
-	rewards, blocks, err := c.rewards(ctx)
-	if err != nil {
-		return err
-	}
-	want := new(big.Int).Add(c.since.BalanceWei, rewards)
-	want.Sub(want, c.tookWei)
-	switch diff := new(big.Int).Sub(c.balance, want); diff.Sign() {
-	case -1:
-		c.Wrong("account "+c.meta.Account.Hex(), equationWei, "did blocks bring less than the unlocker believes, or did money leave it otherwise than by its transactions? When you know: "+program+"audit --full",
-			"%s Wei are missing: after block %d it had %s, %d blocks brought %s, its transactions took %s, and after block %d it has %s",
-			new(big.Int).Neg(diff), c.since.Block, c.since.BalanceWei, blocks, rewards, c.tookWei, c.deep.Number, c.balance)
-	case 1:
-		c.Note("%s coins came to the account from elsewhere since block %d", coins(diff), c.since.Block)
-	}
-	return nil
-}
-
-// rewards adds up what blocks of the pool brought the account since the last audit, as
-// the unlocker has divided it. What uncles brought counts as from elsewhere.
-func (c *chainAudit) rewards(ctx context.Context) (sum *big.Int, count int, err error) {
-	sum = new(big.Int)
-	if c.since.Block >= c.deep.Number {
-		return sum, 0, nil
-	}
-	blocks, err := c.db.BlocksBetween(ctx, c.since.Block+1, c.deep.Number)
-	if err != nil {
-		return nil, 0, err
-	}
-	counted := map[string]bool{}
-	for _, b := range blocks {
-		if b.Orphan || b.UncleHeight != 0 || counted[b.Hash] || b.RewardWei == nil || b.RewardWei.Sign() == 0 {
-			continue
-		}
-		mined, err := c.node.BlockByNumber(ctx, b.Height)
-		if err != nil {
-			return nil, 0, blind{err}
-		}
-		if mined.Miner == c.meta.Account && mined.Hash == common.HexToHash(b.Hash) {
-			counted[b.Hash] = true
-			sum.Add(sum, b.RewardWei)
-			count++
-		}
-	}
-	return sum, count, nil
 }
 
 // ahead notes nonces that the newest blocks have used and the ledger does not know:

@@ -27,8 +27,9 @@
 //   - resolve.go RESOLVE_PAYOUT=1, payments made by hand
 //   - oldrows.go pending rows of older pools
 //   - plan.go    what a session would pay, and what blocks whom
-//   - audit.go   Auditor: Redis, journal (audit_journal.go) and chain (audit_chain.go)
-//     held against each other, beside whoever pays
+//   - audit.go   Auditor: Redis, journal (audit_journal.go) and chain (audit_chain.go,
+//     with what it reads there in audit_sight.go, and the account's balance in
+//     audit_balance.go) held against each other, beside whoever pays
 //
 // Beside the payer stands its sibling, the unlocker, which fills the balances:
 // unlocker.go finds our blocks and credits them, reward.go says what they earned

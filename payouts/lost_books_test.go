@@ -276,9 +276,7 @@ func TestAStrayThatIsNoPayoutIsSaidOnce(t *testing.T) {
 	p.chain.Mine(20)
 	p.mustSession()
 	p.credit(login(4), coin)
-	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
-		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
-	}
+	p.wantHalted(HaltUnaccounted)
 	payer, stop := p.start()
 	if pl, err := payer.Plan(context.Background()); err != nil || !haltedFor(pl.Stopped, HaltUnaccounted) {
 		t.Errorf("the plan is stopped by %v, %v, want %s", pl.Stopped, err, HaltUnaccounted)
@@ -345,6 +343,14 @@ func haltedFor(err error, reason string) bool {
 	return errors.As(err, &h) && h.Reason == reason
 }
 
+// wantHalted holds a session, which has to end with this halt.
+func (p *pool) wantHalted(reason string) {
+	p.t.Helper()
+	if _, err := p.session(); !haltedFor(err, reason) {
+		p.t.Errorf("session: %v, want it halted: %s", err, reason)
+	}
+}
+
 // A stray may be of an account that paid before this one, and the node may have lost it.
 func TestAStrayOfAnOldAccountIsSaidAsWell(t *testing.T) {
 	p := newPool(t)
@@ -361,9 +367,7 @@ func TestAStrayOfAnOldAccountIsSaidAsWell(t *testing.T) {
 	p.chain.Mine(20)
 	p.node.Unlock(key)
 	p.credit(login(4), coin)
-	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
-		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
-	}
+	p.wantHalted(HaltUnaccounted)
 	payer, stop := p.start()
 	if err := payer.Ignore(context.Background(), hash); err != nil {
 		t.Error(err)
@@ -402,9 +406,7 @@ func TestAStrayThatTookAPaymentsNonceIsRemembered(t *testing.T) {
 	p.settle()
 	p.wantReceived(login(2), coin+coin)
 	p.credit(login(4), coin) // the unlocker credits what was forgotten
-	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
-		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
-	}
+	p.wantHalted(HaltUnaccounted)
 	p.settle()
 	p.wantReceived(login(4), coin)
 }
@@ -429,9 +431,7 @@ func TestAStrayThatTheNodeDoesNotShowIsNotGone(t *testing.T) {
 		parts.Chain = forgetful{parts.Chain}
 		return parts
 	}
-	if _, err := p.session(); !haltedFor(err, HaltUnaccounted) {
-		t.Errorf("session: %v, want it halted: %s", err, HaltUnaccounted)
-	}
+	p.wantHalted(HaltUnaccounted)
 	p.settle()
 	p.wantReceived(login(4), coin)
 	payer, stop := p.start()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -436,128 +435,6 @@ func (db *DB) Briefs(ctx context.Context, ids ...string) ([]*Brief, []error) {
 	return briefs, errs
 }
 
-// rewards adds up what blocks brought, and are going to bring.
-func (a *auditor) rewards(ctx context.Context) error {
-	if err := a.readSplits(ctx); err != nil {
-		return err
-	}
-	blocks, bad, err := a.db.ImmatureBlocks(ctx, math.MaxUint64)
-	if err != nil {
-		return err
-	}
-	for _, b := range bad {
-		a.Wrong(a.db.Keys.Immature(), "every row can be read", doMalformed, "%v", b)
-	}
-	plans, err := a.db.rdb.HGetAll(ctx, a.db.Keys.Plans()).Result()
-	if err != nil {
-		return fmt.Errorf("read %s: %w", a.db.Keys.Plans(), err)
-	}
-	credits := map[string]string{} // immature credits, and the split they should be
-	for _, b := range blocks {
-		credits[a.db.Keys.CreditsImmature(b.Height, b.Hash)] = ""
-		if b.Begun == "" {
-			credits[a.db.Keys.CreditsImmature(b.Height, b.Hash)] = b.split()
-		}
-	}
-	for id, plan := range plans {
-		// What is half credited is so until the unlocker's next pass.
-		parts := strings.Split(strings.TrimPrefix(plan, planCredit), ":")
-		if height, err := strconv.ParseUint(parts[0], 10, 64); err == nil && len(parts) == 3 {
-			credits[a.db.Keys.CreditsImmature(height, parts[1])] = ""
-		}
-		a.Notes = append(a.Notes, fmt.Sprintf("block %s is half done (%s); the unlocker's next pass ends it", id, plan))
-	}
-	slices.Sort(a.Notes)
-	for _, key := range slices.Sorted(maps.Keys(credits)) {
-		if err := a.add(ctx, key, credits[key], func(s *sums) *util.Shannon { return &s.immature }); err != nil {
-			return err
-		}
-	}
-	// What is half matured is in no row yet.
-	for _, b := range blocks {
-		if b.Begun == BegunMature {
-			if err := a.matured(ctx, b, ""); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// credits adds up what matured blocks brought, all since the first.
-func (a *auditor) credits(ctx context.Context) error {
-	key := a.db.Keys.Matured()
-	for from := int64(0); ; from += statsChunk {
-		zs, err := a.db.rdb.ZRangeWithScores(ctx, key, from, from+statsChunk-1).Result()
-		if err != nil {
-			return fmt.Errorf("read %s: %w", key, err)
-		}
-		var bad []error
-		for _, b := range parseRows(&bad, key, zs, parseBlock) {
-			if b.Orphan {
-				continue
-			}
-			if err := a.matured(ctx, b, b.split()); err != nil {
-				return err
-			}
-		}
-		for _, err := range bad {
-			a.Wrong(key, "every row can be read", doMalformed, "%v", err)
-		}
-		if len(zs) < statsChunk {
-			return nil
-		}
-	}
-}
-
-func (a *auditor) matured(ctx context.Context, b Block, split string) error {
-	return a.add(ctx, a.db.Keys.Credits(b.Height, b.Hash), split, func(s *sums) *util.Shannon { return &s.credited })
-}
-
-// readSplits reads how rewards were divided, by HEIGHT:HASH.
-func (a *auditor) readSplits(ctx context.Context) error {
-	key := a.db.Keys.Splits()
-	texts, err := a.db.fields(ctx, key)
-	if err != nil {
-		return err
-	}
-	a.Blocks, a.splits = len(texts), make(map[string]Split, len(texts))
-	for _, block := range slices.Sorted(maps.Keys(texts)) {
-		s, _, ok := parseSplit(texts[block])
-		switch {
-		case !ok:
-			a.Wrong(key, "every field is REWARD:MINERS:FEE:DUST:LOGINS:FEELOGIN", doMalformed, "%s is %q", block, texts[block])
-			continue
-		case !s.whole():
-			a.Wrong(key, "miners + fee + dust = reward", doMalformed, "%s is %q", block, texts[block])
-		}
-		a.splits[block] = s
-	}
-	return nil
-}
-
-// add adds up the credits of one block, which must be its split where there is one.
-func (a *auditor) add(ctx context.Context, key, block string, to func(*sums) *util.Shannon) error {
-	fields, err := a.db.fields(ctx, key)
-	if err != nil {
-		return err
-	}
-	var sum util.Shannon
-	for login, text := range fields {
-		amount, err := util.ParseShannon(text)
-		if err != nil || !util.IsLogin(login) {
-			a.Wrong(key, "every field is LOGIN and Shannon", doMalformed, "%s is %q", login, text)
-			continue
-		}
-		*to(a.of(login)) += amount
-		sum += amount
-	}
-	if s, ok := a.splits[block]; ok && sum != s.credited() {
-		a.Wrong(key, "a block's credits are its split", doRestored, "they sum up to %s, the split is %s", sum, s)
-	}
-	return nil
-}
-
 func (a *auditor) minerRows(ctx context.Context) error {
 	opening, err := a.db.openings(ctx)
 	if err != nil {
@@ -630,42 +507,6 @@ func (a *auditor) miner(m Miner) {
 	}
 }
 
-func plus(opening util.Shannon) string {
-	if opening == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" and %s from before", opening)
-}
-
-// openingDiff is by how much a row broke its equations when this ledger began:
-// balance of a miner is balance, pending and paid against what blocks brought.
-type openingDiff struct{ balance, pending, paid, immature util.Shannon }
-
-func (db *DB) openings(ctx context.Context) (map[string]openingDiff, error) {
-	key := db.Keys.Opening()
-	m, err := db.rdb.HGetAll(ctx, key).Result()
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
-	}
-	out := make(map[string]openingDiff, len(m))
-	for login, text := range m {
-		parts := strings.Split(text, ":")
-		var d openingDiff
-		if len(parts) != 4 {
-			return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID:IMMATURE", ErrMalformed, key, login, text)
-		}
-		for i, to := range []*util.Shannon{&d.balance, &d.pending, &d.paid, &d.immature} {
-			n, err := strconv.ParseInt(parts[i], 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("%w: %s field %s = %q: want BALANCE:PENDING:PAID:IMMATURE", ErrMalformed, key, login, text)
-			}
-			*to = util.Shannon(n)
-		}
-		out[login] = d
-	}
-	return out, nil
-}
-
 // acceptLua adds to the first number of what was different before.
 // KEYS[1] opening   ARGV[1] login   ARGV[2] Shannon
 var acceptLua = redis.NewScript(`
@@ -675,80 +516,5 @@ if not a then return redis.error_reply('the field of ' .. ARGV[1] .. ' is no BAL
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', tonumber(a) + tonumber(ARGV[2])) .. ':' .. b .. ':' .. c .. ':' .. d)
 return 1`)
 
-// Accept takes a difference between what a miner has and what blocks brought him, see
-// [Finding.Off], for meant: the audit notes it from now on. No money moves.
-func (db *DB) Accept(ctx context.Context, login string, off util.Shannon) error {
-	key := db.Keys.Opening()
-	done, err := acceptLua.Run(ctx, db.rdb, []string{key}, login, int64(off)).Int()
-	if err != nil {
-		return fmt.Errorf("accept a difference in %s: %w", key, err)
-	}
-	if done == 0 {
-		return fmt.Errorf("accept a difference in %s: %w: payouts have not begun", key, ErrNotFound)
-	}
-	return nil
-}
-
 // openTries is how often the books are read until they hold still.
 const openTries = 10
-
-// OpenBooks writes down, once, by how much the books of an older pool do not
-// add up, so that the audit can tell later losses from earlier ones.
-func (l *Lease) OpenBooks(ctx context.Context) error {
-	// Whoever credits a miner meanwhile, perhaps between our reads of two rows,
-	// changes the totals as well.
-	for range openTries {
-		before, err := l.db.Finances(ctx)
-		if err != nil {
-			return fmt.Errorf("open the books: %w", err)
-		}
-		fields, after, err := l.differences(ctx)
-		if err != nil {
-			return fmt.Errorf("open the books: %w", err)
-		}
-		if before == after {
-			return l.one(ctx, call{"open the books", openBooksScript, []string{l.db.Keys.Opening()}, fields})
-		}
-	}
-	return fmt.Errorf("open the books: they changed during each of %d readings", openTries)
-}
-
-// differences lists by how much the books do not add up: login and
-// BALANCE:PENDING:PAID:IMMATURE, in pairs. It returns the totals they were compared with.
-func (l *Lease) differences(ctx context.Context) ([]any, Miner, error) {
-	a := auditor{db: l.db, miners: map[string]*sums{}, seed: maphash.MakeSeed(), rows: map[uint64]uint64{}}
-	for _, part := range []func(context.Context) error{a.pendingRows, a.historyRows, a.records, a.rewards, a.credits} {
-		if err := part(ctx); err != nil {
-			return nil, Miner{}, err
-		}
-	}
-	var total Miner
-	var fields []any
-	visited := map[string]bool{}
-	note := func(m Miner) {
-		s := a.of(m.Login)
-		visited[m.Login] = true
-		if d := (openingDiff{balance: m.Balance + m.Pending + m.Paid - s.credited, pending: m.Pending - s.rows - s.held, paid: m.Paid - s.history, immature: m.Immature - s.immature}); d != (openingDiff{}) {
-			fields = append(fields, m.Login, fmt.Sprintf("%s:%s:%s:%s", d.balance, d.pending, d.paid, d.immature))
-		}
-	}
-	if _, err := l.db.Balances(ctx, func(m Miner) {
-		total.Balance += m.Balance
-		total.Pending += m.Pending
-		total.Paid += m.Paid
-		total.Immature += m.Immature
-		note(m)
-	}); err != nil {
-		return nil, Miner{}, err
-	}
-	for _, login := range slices.Sorted(maps.Keys(a.miners)) {
-		if !visited[login] {
-			note(Miner{Login: login})
-		}
-	}
-	f, err := l.db.Finances(ctx)
-	if err != nil {
-		return nil, Miner{}, err
-	}
-	return append(fields, "*", fmt.Sprintf("%s:%s:%s:%s", f.Balance-total.Balance, f.Pending-total.Pending, f.Paid-total.Paid, f.Immature-total.Immature)), f, nil
-}

@@ -7,10 +7,12 @@
 //     a [Lease], one atomic Lua script each (lua/), and may be repeated after an
 //     error without moving money twice
 //   - shares.go counts shares and writes down found blocks, for proxies
-//   - blocks.go credits blocks, for the unlocker
-//   - read.go are typed reads that need no lease
-//   - audit.go adds everything up and says which row breaks which equation;
-//     report.go is what an audit finds, and where the last one ended
+//   - blocks.go are candidates and blocks as rows, and how a reward was divided;
+//     credit.go moves them on and credits their miners, for the unlocker
+//   - read.go are typed reads that need no lease, miners.go those of miners' rows
+//   - audit.go adds everything up and says which row breaks which equation,
+//     audit_rewards.go what blocks brought; opening.go is what did not add up when
+//     the ledger began; report.go is what an audit finds, and where the last one ended
 //
 // A value that does not parse is an error naming the key, never a zero. The
 // client never retries by itself: a repeated HINCRBY counts twice.

@@ -6,7 +6,8 @@
 // The map:
 //
 //   - books.go     what Redis holds, and the unlocker's and operators' hands on it
-//   - verbs.go     the money verbs, with the semantics of storage/lua
+//   - verbs.go     the money verbs, with the semantics of storage/lua; verbs_hand.go
+//     those of people and of what others made; money.go moves between fields
 //   - ledger.go    the reads
 //   - audit.go     the equations of storage/audit.go
 //   - chain.go     the blockchain: an adversary chooses what is mined, and what is undone
